@@ -1,0 +1,226 @@
+"""The command line: what was asked → settings → the part that does it. Errors are one line with the fix."""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from doris_mcp_server import RELEASE, __version__, ctl
+from doris_mcp_server.config import Settings, load, read_env_file
+from doris_mcp_server.errors import ConfigError, ServerError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> float:
+    """`90`, `90s`, `15m`, `12h` or `90d` as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90s, 15m, 12h or 90d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="doris-mcp-server",
+        description="Serve Apache Doris to AI agents over MCP. Without a command: serve.",
+    )
+    top.add_argument("--version", action="version", version=f"doris-mcp-server {__version__} (release {RELEASE})")
+    _serve_arguments(top)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve MCP over stdio or HTTP (the default)")
+    _serve_arguments(serve)
+
+    check = commands.add_parser("check-config", help="check the settings as serve would, and say what is wrong")
+    _serve_arguments(check)
+    check.add_argument("--env-file", help="read variables from this systemd EnvironmentFile too")
+
+    sandbox = commands.add_parser("sandbox", help="a Doris-compatible demo engine (DuckDB), for trying and testing")
+    _sandbox_arguments(sandbox)
+
+    control = commands.add_parser("ctl", help="drain, undrain, look at or reload the server on this host")
+    control.add_argument("--socket", default=os.environ.get("DORIS_MCP_CTL_SOCKET") or ctl.DEFAULT_SOCKET)
+    verbs = control.add_subparsers(dest="verb", required=True)
+    drain = verbs.add_parser("drain", help="let no request in until the lease ends, or undrain")
+    drain.add_argument("--for", dest="seconds", type=duration, default=120.0, metavar="120s", help="lease (1s to 1h)")
+    drain.add_argument("--wait", type=duration, metavar="30s", help="wait until nothing is in flight; exit 3 if not")
+    verbs.add_parser("undrain", help="serve again")
+    verbs.add_parser("reload", help="replace each worker, the new one first")
+    for verb in (*verbs.choices.values(), verbs.add_parser("status", help="what this host is doing")):
+        verb.add_argument("--json", action="store_true", help="for scripts")
+
+    token = commands.add_parser("token", help="issue, list and revoke bearer tokens of the shared store")
+    actions = token.add_subparsers(dest="action", required=True)
+    issue = actions.add_parser("issue", help="make a token; it is shown once")
+    issue.add_argument("--name", required=True, help="whose token this is")
+    issue.add_argument("--scopes", help="comma list; default: all")
+    issue.add_argument("--ttl", type=duration, metavar="90d", help="until it expires; default: never")
+    actions.add_parser("list", help="all tokens that are valid")
+    revoke = actions.add_parser("revoke", help="end a token")
+    revoke.add_argument("id")
+    for action in actions.choices.values():
+        action.add_argument("--json", action="store_true", help="for scripts")
+        action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
+
+    smoke = commands.add_parser("smoke", help="prove one host with a real MCP query")
+    smoke.add_argument("--url", required=True, help="http://127.0.0.1:3000/mcp")
+    smoke.add_argument("--token-file", help="file with the bearer token")
+    smoke.add_argument("--timeout", type=duration, default=15.0, metavar="15s")
+    smoke.add_argument("--json", action="store_true", help="for scripts")
+
+    version = commands.add_parser("version", help="version and release")
+    version.add_argument("--json", action="store_true", help="for scripts")
+    return top
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS: the same flags stand before and after `serve`; a default of the inner must not undo the outer.
+    none: Any = argparse.SUPPRESS
+    parser.add_argument("--transport", choices=("http", "stdio"), default=none, help="default: stdio")
+    parser.add_argument("--host", default=none, help="address to listen on (SERVER_HOST, default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=none, help="port to listen on (SERVER_PORT, default 3000)")
+    parser.add_argument("--workers", type=int, default=none, help="worker processes; 0: one a CPU (WORKERS, default 1)")
+    parser.add_argument("--sandbox", action="store_true", default=none, help="start the demo engine and serve that")
+
+
+def _sandbox_arguments(parser: argparse.ArgumentParser) -> None:
+    from doris_mcp_server import sandbox
+
+    sandbox.add_arguments(parser)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Exit code: 0 done, 1 failed, 2 wrong usage or settings, 3 still in flight."""
+    args = parser().parse_args(argv)
+    try:
+        return _COMMANDS[args.command or "serve"](args)
+    except ConfigError as error:
+        return _complain(error, 2)
+    except ServerError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(error: ServerError, code: int) -> int:
+    print(f"doris-mcp-server: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  fix: {error.hint}", file=sys.stderr)
+    return code
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("transport", "host", "port", "workers") if hasattr(args, name)}
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from doris_mcp_server.observe import configure_logging
+
+    settings = load(_flags(args))
+    configure_logging(settings.log_level)
+    if getattr(args, "sandbox", False):
+        from doris_mcp_server.sandbox import beside
+
+        with beside.beside() as port:
+            demo = {"doris_host": beside.HOST, "doris_port": port, "doris_user": beside.USER, "doris_password": ""}
+            return _run(settings.model_copy(update={**demo, "doris_database": beside.DATABASE}))
+    return _run(settings)
+
+
+def _run(settings: Settings) -> int:
+    if settings.transport == "http":
+        from doris_mcp_server import process
+
+        return process.serve(settings)
+    from doris_mcp_server.app import App
+
+    asyncio.run(App(settings).serve_stdio())
+    return 0
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    settings = load(_flags(args), _environment(args))
+    print(
+        f"settings are good: {settings.transport} on {settings.host}:{settings.port}, {settings.worker_count} workers"
+    )
+    return 0
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    """This process' environment over the service's file, so that a command sees what the service sees.
+
+    The service's credentials lie in the folder `credentials` beside that file.
+    """
+    if not args.env_file:
+        return dict(os.environ)
+    beside = {"CREDENTIALS_DIRECTORY": str(Path(args.env_file).parent / "credentials")}
+    return {**beside, **read_env_file(args.env_file), **os.environ}
+
+
+def _sandbox(args: argparse.Namespace) -> int:
+    from doris_mcp_server import sandbox
+
+    return sandbox.run(args)
+
+
+def _ctl(args: argparse.Namespace) -> int:
+    request: dict[str, Any] = {"do": args.verb}
+    if args.verb == "drain":
+        request["for"] = args.seconds
+    status = asyncio.run(ctl.ask(args.socket, request))
+    if args.verb == "drain" and args.wait:
+        status = asyncio.run(ctl.drained(args.socket, args.wait))
+    print(json.dumps(status) if args.json else _in_words(status))
+    return 3 if args.verb == "drain" and args.wait and status["inflight"] else 0
+
+
+def _in_words(status: dict[str, Any]) -> str:
+    able = bool(status["workers"]) and all(worker["ready"] for worker in status["workers"])
+    lines = [
+        f"{status['node']}: {status['state']}, {'ready' if able else 'not ready'}, "
+        f"{status['inflight']} in flight, release {status['release']}"
+    ]
+    if status["drained_until"]:
+        lines.append(f"  drained until {status['drained_until']}")
+    lines += [f"  {reason}" for reason in status["reasons"]]
+    lines += [
+        f"  worker {w['pid']}: {w['state']}, {w['inflight']} in flight, {w['served']} served" for w in status["workers"]
+    ]
+    return "\n".join(lines)
+
+
+def _token(args: argparse.Namespace) -> int:
+    from doris_mcp_server import tokens
+
+    settings = load(environ=_environment(args), serving=False)
+    return asyncio.run(tokens.run(args, settings))
+
+
+def _smoke(args: argparse.Namespace) -> int:
+    from doris_mcp_server import smoke
+
+    return asyncio.run(smoke.run(args.url, args.token_file, args.timeout, args.json))
+
+
+def _version(args: argparse.Namespace) -> int:
+    seen = {"version": __version__, "release": RELEASE}
+    print(json.dumps(seen) if args.json else f"doris-mcp-server {__version__} (release {RELEASE})")
+    return 0
+
+
+_COMMANDS = {
+    "serve": _serve,
+    "check-config": _check_config,
+    "sandbox": _sandbox,
+    "ctl": _ctl,
+    "token": _token,
+    "smoke": _smoke,
+    "version": _version,
+}

@@ -1,0 +1,221 @@
+"""Every setting of the server: its names, bounds and default, and the one place that reads them.
+
+Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default.
+A leaf: anything may import it, it imports only `errors`.
+"""
+
+import difflib
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from doris_mcp_server.errors import ConfigError
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _env(name: str, *aliases: str, secret: bool = False) -> dict[str, Any]:
+    return {"env": (name, *aliases), "secret": secret}
+
+
+class Settings(BaseModel):
+    """The server's settings, checked. Times are seconds, sizes bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    transport: Literal["http", "stdio"] = Field("stdio", json_schema_extra=_env("TRANSPORT"))
+    host: str = Field("127.0.0.1", json_schema_extra=_env("SERVER_HOST", "HOST"))
+    port: int = Field(3000, ge=0, le=65535, json_schema_extra=_env("SERVER_PORT", "PORT"))
+    workers: int = Field(1, ge=0, le=128, json_schema_extra=_env("WORKERS", "UVICORN_WORKERS"))
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", json_schema_extra=_env("LOG_LEVEL"))
+    node_name: str = Field(default_factory=socket.gethostname, json_schema_extra=_env("DORIS_MCP_NODE_NAME"))
+
+    doris_host: str | None = Field(None, json_schema_extra=_env("DORIS_HOST"))
+    doris_port: int = Field(9030, ge=1, le=65535, json_schema_extra=_env("DORIS_PORT"))
+    doris_user: str = Field("root", json_schema_extra=_env("DORIS_USER"))
+    doris_password: str = Field("", repr=False, json_schema_extra=_env("DORIS_PASSWORD", secret=True))
+    doris_database: str | None = Field(None, json_schema_extra=_env("DORIS_DATABASE"))
+    doris_connect_timeout: float = Field(3.0, gt=0, le=60, json_schema_extra=_env("DORIS_MCP_CONNECT_TIMEOUT"))
+    pool_size: int = Field(20, ge=1, le=1000, json_schema_extra=_env("CONNECTION_POOL_SIZE"))
+    max_connections: int = Field(100, ge=1, le=10_000, json_schema_extra=_env("MAX_CONNECTIONS"))
+
+    query_timeout: float = Field(30.0, gt=0, le=3600, json_schema_extra=_env("DORIS_MCP_QUERY_TIMEOUT"))
+    max_rows: int = Field(1000, ge=1, le=1_000_000, json_schema_extra=_env("DORIS_MCP_MAX_ROWS"))
+    max_result_bytes: int = Field(1 << 20, ge=1024, le=1 << 28, json_schema_extra=_env("DORIS_MCP_MAX_RESULT_BYTES"))
+    max_body_bytes: int = Field(4 << 20, ge=1024, le=1 << 28, json_schema_extra=_env("DORIS_MCP_MAX_BODY_BYTES"))
+
+    allowed_hosts: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_HOSTS"))
+    allowed_origins: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_ORIGINS"))
+    token: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_TOKEN", secret=True))
+    smoke_token: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_SMOKE_TOKEN", secret=True))
+    token_key: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_TOKEN_KEY", secret=True))
+
+    redis_url: str = Field("", repr=False, json_schema_extra=_env("REDIS_URL", secret=True))
+    redis_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_PASSWORD", secret=True))
+    redis_sentinel_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_SENTINEL_PASSWORD", secret=True))
+
+    drain_seconds: float = Field(30.0, gt=0, le=600, json_schema_extra=_env("DORIS_MCP_DRAIN_SECONDS"))
+    ctl_socket: str = Field("", json_schema_extra=_env("DORIS_MCP_CTL_SOCKET"))
+    runtime_dir: str = Field("", json_schema_extra=_env("DORIS_MCP_RUNTIME_DIR"))
+    config_digest: str = Field("", json_schema_extra=_env("DORIS_MCP_CONFIG_DIGEST"))
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("transport", mode="before")
+    @classmethod
+    def _one_name_for_http(cls, value: object) -> object:
+        return "http" if value in ("streamable-http", "streamable_http") else value
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("token_key")
+    @classmethod
+    def _hex_key(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ValueError("must be 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32")
+        return value
+
+    @field_validator("token", "smoke_token")
+    @classmethod
+    def _strong_token(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,512}", value):
+            raise ValueError("must be 16 to 512 letters, digits or ._~+/=- ; make one with: openssl rand -hex 32")
+        return value
+
+    @property
+    def beyond_loopback(self) -> bool:
+        """Whether other machines can reach the listening address."""
+        return self.host not in LOOPBACK
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes to run; 0 asks for one a CPU."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+def _environment() -> dict[str, tuple[str, bool]]:
+    names: dict[str, tuple[str, bool]] = {}
+    for field, info in Settings.model_fields.items():
+        extra = cast("dict[str, Any]", info.json_schema_extra)
+        names |= {name: (field, bool(extra["secret"])) for name in extra["env"]}
+    return names
+
+
+ENVIRONMENT = _environment()
+"""Environment variable → (field of Settings, whether it is a secret), main names before aliases."""
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    serving: bool = True,
+) -> Settings:
+    """Read and check all settings.
+
+    `flags` holds what the command line gave (None means not given), `serving` adds the checks that only
+    a listening server needs.
+
+    Raises: ConfigError, naming the variable and the fix; never quoting a secret.
+    """
+    environ = os.environ if environ is None else environ
+    _refuse_unknown(environ)
+    values: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for name, (field, secret) in ENVIRONMENT.items():
+        if field in values:
+            continue
+        found = _read(name, environ, secret)
+        if found is not None:
+            values[field], source[field] = found
+    for field, value in (flags or {}).items():
+        if value is not None:
+            values[field], source[field] = value, f"--{field.replace('_', '-')}"
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise _first_problem(error, source) from None
+    if serving:
+        _check_serving(settings)
+    return settings
+
+
+def _read(name: str, environ: Mapping[str, str], secret: bool) -> tuple[str, str] | None:
+    """The value of one variable and where it came from; an empty one counts as not set."""
+    if environ.get(name):
+        return environ[name], name
+    if not secret:
+        return None
+    if path := environ.get(f"{name}_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), f"{name}_FILE"
+        except OSError as error:
+            raise ConfigError(
+                f"{name}_FILE={path} cannot be read: {error.strerror}",
+                hint=f"make the file readable for this user, or unset {name}_FILE",
+            ) from None
+    if directory := environ.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(directory) / name.lower()
+        if credential.is_file():
+            return credential.read_text(encoding="utf-8").strip(), f"credential {name.lower()}"
+    return None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = set(ENVIRONMENT) | {f"{name}_FILE" for name, (_, secret) in ENVIRONMENT.items() if secret}
+    for name in sorted(environ):
+        if name.startswith("DORIS_MCP_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists all of them"
+            raise ConfigError(f"{name} is not a setting of this server", hint=meant)
+
+
+def _first_problem(error: ValidationError, source: Mapping[str, str]) -> ConfigError:
+    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = str(problem["loc"][0]) if problem["loc"] else "settings"
+    names = [name for name, (of, _) in ENVIRONMENT.items() if of == field]
+    variable = source.get(field) or (names[0] if names else f"--{field.replace('_', '-')}")
+    return ConfigError(f"{variable}: {problem['msg']}", hint=f"correct {variable} and start again")
+
+
+def _check_serving(settings: Settings) -> None:
+    if settings.redis_url and not settings.token_key:
+        raise ConfigError(
+            "REDIS_URL is set but DORIS_MCP_TOKEN_KEY is not: tokens in the store are kept as keyed hashes",
+            hint="give every host the same key: openssl rand -hex 32",
+        )
+    if settings.transport == "http" and settings.beyond_loopback and not (settings.token or settings.redis_url):
+        raise ConfigError(
+            f"SERVER_HOST={settings.host} is reachable from other machines, but no bearer token is configured",
+            hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or REDIS_URL and issue tokens with "
+            "`doris-mcp-server token issue`, or listen on 127.0.0.1",
+        )
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The assignments of a systemd EnvironmentFile: `NAME=value` lines, `#` comments, optional quotes."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="name a readable environment file") from None
+    values: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if not line or line.startswith(("#", ";")):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise ConfigError(f"{path}:{number}: expected NAME=value", hint="correct that line")
+        values[name.strip()] = value.strip().strip("\"'")
+    return values

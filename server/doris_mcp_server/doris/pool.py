@@ -1,0 +1,341 @@
+"""A bounded set of connections to one Doris account, and the one way a statement is run.
+
+Needs no database to be created, never hangs on a dead one and recovers by itself: a connection that died idle is
+replaced and its statement sent again once (everything sent is read-only). A statement that is left early, because
+of its deadline, a cancelled caller or a full result, loses its connection and is killed over another one; the
+session's `query_timeout` is the second net below that.
+"""
+
+import asyncio
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from doris_mcp_server.doris.names import quote_name, quote_text
+from doris_mcp_server.doris.rows import Column, Rows
+from doris_mcp_server.doris.wire import Answered, Lost, Wire, whole_seconds
+from doris_mcp_server.errors import DorisError, DorisUnavailable, Overloaded, QueryFailed, QueryTimeout
+
+__all__ = ["Column", "Limits", "Pool", "Route", "Rows"]
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 300.0
+KILLS_AT_ONCE: Final = 4
+PATIENCE: Final = 2 / 3
+NARROWER: Final = "Narrow the statement (filter, aggregate, LIMIT) or ask for a larger timeout_s."
+SHUTTING_DOWN: Final = 1053
+UNKNOWN_VARIABLE: Final = 1193
+UNKNOWN_THREAD: Final = 1094
+DENIED: Final = frozenset({1044, 1142, 1143, 1227})
+UNKNOWN_NAME: Final = frozenset({1049, 1051, 1054, 1109, 1146})
+_UNKNOWN = re.compile(r"unknown (?:table|column|database|catalog)|(?:table|database|catalog)\b.* does not exist")
+_PREFIX = re.compile(r"^errCode = \d+, detailMessage = ")
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where Doris is and as whom we come; `database` is the one in use when a caller names none."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one statement may take: seconds, rows, and bytes of its rows."""
+
+    timeout_s: float
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The catalog (None: the account's own default) and database (None: none chosen) unqualified names mean."""
+
+    catalog: str | None
+    database: str | None
+
+
+class Pool:
+    """At most `size` statements at once over at most `size` connections, plus short-lived ones for KILL and ping."""
+
+    def __init__(self, route: Route, *, size: int, connect_timeout: float = 3.0, acquire_timeout: float = 5.0) -> None:
+        self.route = route
+        self.size = size
+        self.in_use = 0
+        self._connect_timeout = connect_timeout
+        self._acquire_timeout = acquire_timeout
+        self._slots = asyncio.Semaphore(size)
+        self._kills_at_once = asyncio.Semaphore(KILLS_AT_ONCE)
+        self._idle: list[Wire] = []
+        self._busy: set[Wire] = set()
+        self._kills: set[asyncio.Task[None]] = set()
+        self._all_back = asyncio.Event()
+        self._all_back.set()
+        self._closing = False
+
+    async def query(self, sql: str, *, catalog: str | None, database: str | None, limits: Limits) -> Rows:
+        """Run one read-only statement in `catalog`.`database` within `limits`.
+
+        Overloaded when no connection comes free in time, DorisUnavailable, DorisRefusedLogin, QueryTimeout after
+        `limits.timeout_s` seconds, QueryFailed with Doris' own words.
+        """
+        if database is None and catalog is None:
+            database = self.route.database
+        place = Place(catalog, database)
+        await self._take_slot()
+        try:
+            wire = self._reuse(place)
+            if wire is not None:
+                try:
+                    return await self._run(wire, place, sql, limits)
+                except Lost as lost:
+                    if lost.answered:
+                        raise
+                    self._drop_idle()  # what killed this connection most likely killed its neighbours
+            return await self._run(await self._open(place), place, sql, limits)
+        finally:
+            self._return_slot()
+
+    async def ping(self) -> None:
+        """One round trip to Doris. DorisUnavailable or DorisRefusedLogin within `connect_timeout` seconds."""
+        if self._closing:
+            raise DorisUnavailable("The server is shutting down")
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                if self._idle:
+                    wire = self._idle.pop()
+                    try:
+                        await self._ping(wire)
+                        return
+                    except Lost:
+                        self._drop_idle()
+                await self._ping(await self._connect(self.route.host, self.route.database))
+        except TimeoutError:
+            self._drop_idle()
+            where = f"{self.route.host}:{self.route.port}"
+            raise DorisUnavailable(f"Doris at {where} did not answer within {self._connect_timeout:g} s") from None
+        except Answered as answer:
+            raise DorisUnavailable(f"Doris answered a ping with: {answer.text}") from None
+
+    async def close(self, timeout: float) -> None:
+        """Take no more statements and drop everything within `timeout` seconds.
+
+        Statements under way get the first part of it (PATIENCE) to end; those that do not are killed in the rest.
+        """
+        self._closing = True
+        self._drop_idle()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        try:
+            async with asyncio.timeout(timeout * PATIENCE):
+                await self._all_back.wait()
+        except TimeoutError:
+            for wire in tuple(self._busy):
+                wire.abort()
+                self._kill_later(wire)
+        if self._kills:
+            _, late = await asyncio.wait(self._kills, timeout=max(0.0, deadline - loop.time()))
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _run(self, wire: Wire, place: Place, sql: str, limits: Limits) -> Rows:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._busy.add(wire)
+        running = keep = False
+        try:
+            async with asyncio.timeout(limits.timeout_s):
+                await self._prepare(wire, place, limits)
+                running = True
+                columns, rows, cut = await wire.run(sql, max_rows=limits.max_rows, max_bytes=limits.max_bytes)
+            running = cut is not None
+            keep = not running
+            return Rows(columns, rows, cut is not None, cut, round((loop.time() - started) * 1000, 1))
+        except TimeoutError:
+            raise QueryTimeout(f"The statement ran longer than {limits.timeout_s:g} s", hint=NARROWER) from None
+        except Answered as answer:
+            # A failed USE may have changed the catalog and not the database, so only the statement's own error
+            # leaves the connection where we think it is.
+            keep, running = running, False
+            raise _explain(answer) from None
+        except Lost:
+            running = False
+            raise
+        finally:
+            self._busy.discard(wire)
+            if keep:
+                self._park(wire)
+            else:
+                wire.abort()
+                if running:
+                    self._kill_later(wire)
+
+    async def _prepare(self, wire: Wire, place: Place, limits: Limits) -> None:
+        """Bring the session to `place` and set its second net; sends nothing that already holds."""
+        if step := _way(wire, place):
+            await wire.command(step)
+        wire.catalog, wire.database = place.catalog, place.database
+        if place.database is not None:
+            wire.catalogs_used.add(place.catalog)
+        seconds = whole_seconds(limits.timeout_s) + 1
+        if wire.query_timeout != seconds:
+            try:
+                await wire.command(f"SET query_timeout = {seconds}")
+            except Answered as answer:
+                if answer.code != UNKNOWN_VARIABLE:
+                    raise
+            wire.query_timeout = seconds
+
+    def _reuse(self, place: Place) -> Wire | None:
+        """An idle connection that is at `place`, else one that can get there, newest first."""
+        now = asyncio.get_running_loop().time()
+        for wire in [w for w in self._idle if not w.usable or now - w.parked_at > IDLE_SECONDS]:
+            self._idle.remove(wire)
+            wire.abort()
+        reachable = [wire for wire in reversed(self._idle) if _way(wire, place) is not None]
+        chosen = next((wire for wire in reachable if _way(wire, place) == ""), next(iter(reachable), None))
+        if chosen is not None:
+            self._idle.remove(chosen)
+        return chosen
+
+    async def _open(self, place: Place) -> Wire:
+        """A fresh connection from which `place` can be reached; an idle one nobody could use makes room for it."""
+        while self._idle and self.in_use + len(self._idle) > self.size:
+            self._idle.pop(0).abort()
+        return await self._connect(self.route.host, None if place.catalog else self.route.database)
+
+    async def _connect(self, host: str, database: str | None) -> Wire:
+        """Open a session ready for statements, all within `connect_timeout` seconds."""
+        route, limit = self.route, self._connect_timeout
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        wire = await Wire.open(host, route.port, route.user, route.password, database, limit)
+        ready = False
+        try:
+            async with asyncio.timeout_at(deadline):
+                await _pin_sql_mode(wire)
+            ready = True
+        except TimeoutError:
+            raise DorisUnavailable(f"Doris at {host}:{route.port} did not answer within {limit:g} s") from None
+        finally:
+            if not ready:
+                wire.abort()
+        return wire
+
+    async def _ping(self, wire: Wire) -> None:
+        alive = False
+        try:
+            await wire.ping()
+            alive = True
+        finally:
+            if alive and self.in_use + len(self._idle) < self.size:
+                self._park(wire)
+            else:
+                wire.abort()
+
+    def _park(self, wire: Wire) -> None:
+        if self._closing or not wire.usable:
+            wire.abort()
+            return
+        wire.parked_at = asyncio.get_running_loop().time()
+        self._idle.append(wire)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().abort()
+
+    async def _take_slot(self) -> None:
+        if self._closing:
+            raise DorisUnavailable("The server is shutting down")
+        try:
+            async with asyncio.timeout(self._acquire_timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            words = f"All {self.size} connections to Doris are busy"
+            raise Overloaded(words, hint="Try again in a moment.") from None
+        self.in_use += 1
+        self._all_back.clear()
+
+    def _return_slot(self) -> None:
+        self.in_use -= 1
+        if not self.in_use:
+            self._all_back.set()
+        self._slots.release()
+
+    def _kill_later(self, wire: Wire) -> None:
+        task = asyncio.create_task(self._kill(wire.peer, wire.connection_id), name="doris-kill")
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
+
+    async def _kill(self, peer: str, connection_id: int) -> None:
+        """KILL QUERY at the very frontend that runs it: the number means nothing to another one."""
+        wire = None
+        try:
+            async with self._kills_at_once, asyncio.timeout(2 * self._connect_timeout):
+                wire = await self._connect(peer, None)
+                await wire.command(f"KILL QUERY {connection_id}")
+        except (DorisError, Answered, TimeoutError) as error:
+            if isinstance(error, Answered) and error.code == UNKNOWN_THREAD:
+                return  # it ended by itself
+            log.warning("kill failed: connection %d at %s: %s", connection_id, peer, error)
+            if not isinstance(error, Answered):
+                self._drop_idle()
+        finally:
+            if wire is not None:
+                wire.abort()
+
+
+def _way(wire: Wire, place: Place) -> str | None:
+    """The statement that takes a session to `place`: "" if it is there, None if only a new session can be there.
+
+    A session cannot leave a database for none, and cannot go back to the account's default catalog, whose name
+    nobody told us. SWITCH restores the database last used in that catalog, which may be the default one, hence
+    `catalogs_used`.
+    """
+    if (wire.catalog, wire.database) == (place.catalog, place.database):
+        return ""
+    if place.catalog is not None:
+        if place.database is not None:
+            return f"USE {quote_name(place.catalog, place.database)}"
+        used = place.catalog in wire.catalogs_used or None in wire.catalogs_used
+        return None if used else f"SWITCH {quote_name(place.catalog)}"
+    if wire.catalog is not None or place.database is None:
+        return None
+    return f"USE {quote_name(place.database)}"
+
+
+async def _pin_sql_mode(wire: Wire) -> None:
+    """The guard reads a backslash in a string as an escape, so the session must read it so, too."""
+    try:
+        _, rows, _ = await wire.run("SELECT @@sql_mode", max_rows=1, max_bytes=10_000)
+        modes = str(rows[0][0] or "").upper().split(",") if rows else []
+        if "NO_BACKSLASH_ESCAPES" in modes:
+            kept = ",".join(mode for mode in modes if mode != "NO_BACKSLASH_ESCAPES")
+            await wire.command(f"SET sql_mode = {quote_text(kept)}")
+    except Answered as answer:
+        # Nothing may be sent over a session that reads strings in a way we do not know.
+        raise DorisUnavailable(f"Doris would not tell or set its sql_mode: {answer.text}") from None
+
+
+def _explain(answer: Answered) -> DorisError:
+    """Doris' own words as an error of ours. Most of its errors are 1105; what they are stands in the text."""
+    words = _PREFIX.sub("", answer.text)
+    text = words.lower()
+    if answer.code == SHUTTING_DOWN or "catalog is not ready" in text:
+        return DorisUnavailable(f"Doris is not ready: {words}", hint="Try again in a moment.")
+    if "query is timeout" in text or "query timeout" in text:
+        return QueryTimeout(f"Doris stopped the statement: {words}", hint=NARROWER)
+    hint = None
+    if answer.code in DENIED or "denied" in text:
+        hint = "The account this server uses may not read that; ask for something else."
+    elif answer.code in UNKNOWN_NAME or _UNKNOWN.search(text):
+        hint = "Look the name up with list_databases, list_tables or get_table_context."
+    return QueryFailed(f"Doris error {answer.code}: {words}", hint=hint)

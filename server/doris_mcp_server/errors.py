@@ -1,0 +1,80 @@
+"""Every error this server raises on purpose, as one tree.
+
+    ServerError                what a caller may see: kind, message, hint, retryable
+    ├── ConfigError            a setting is missing or wrong (names the variable and the fix)
+    ├── StatementRefused       the guard will not send this statement to Doris
+    ├── InvalidArgument        a tool argument is out of its bounds
+    ├── Overloaded             a limit on concurrency is reached; try again later
+    ├── DorisError             Doris, or the way to it, failed
+    │   ├── DorisUnavailable   nobody answers, or not in time
+    │   ├── DorisRefusedLogin  the account or its password is wrong
+    │   ├── QueryTimeout       the statement ran longer than it may
+    │   └── QueryFailed        Doris answered with an error of its own
+    └── StoreUnavailable       the shared store cannot be reached
+
+Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
+"""
+
+from typing import Any, ClassVar
+
+
+class ServerError(Exception):
+    """An error with a stable `kind`, words for a person and a hint what to do next."""
+
+    kind: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as it appears in a tool result: kind, message, retryable and, where known, hint."""
+        shown: dict[str, Any] = {"kind": self.kind, "message": self.message, "retryable": self.retryable}
+        if self.hint:
+            shown["hint"] = self.hint
+        return shown
+
+
+class ConfigError(ServerError):
+    kind = "config"
+
+
+class StatementRefused(ServerError):
+    kind = "statement_refused"
+
+
+class InvalidArgument(ServerError):
+    kind = "invalid_argument"
+
+
+class Overloaded(ServerError):
+    kind = "overloaded"
+    retryable = True
+
+
+class DorisError(ServerError):
+    kind = "doris"
+
+
+class DorisUnavailable(DorisError):
+    kind = "doris_unavailable"
+    retryable = True
+
+
+class DorisRefusedLogin(DorisError):
+    kind = "doris_refused_login"
+
+
+class QueryTimeout(DorisError):
+    kind = "query_timeout"
+
+
+class QueryFailed(DorisError):
+    kind = "query_failed"
+
+
+class StoreUnavailable(ServerError):
+    kind = "store_unavailable"
+    retryable = True

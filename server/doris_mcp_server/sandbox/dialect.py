@@ -1,0 +1,357 @@
+"""Doris SQL → DuckDB SQL: splits a packet into statements and translates queries, both remembered by text.
+
+A translation does not depend on a session except through the current catalog and database: what a session answers
+(DATABASE(), @@x, NOW()) becomes a parameter of the DuckDB statement.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import sqlglot
+from sqlglot import Token, TokenType, exp
+from sqlglot.dialects.doris import Doris
+from sqlglot.dialects.mysql import MySQL
+from sqlglot.errors import SqlglotError
+
+from doris_mcp_server.sandbox.names import NOT_SUPPORTED, duckdb_path, fault, read_only
+
+MAX_STATEMENT_CHARACTERS = 200_000
+_WRITES = frozenset(
+    re.findall(
+        r"\w+",
+        "INSERT UPDATE DELETE TRUNCATE CREATE DROP ALTER REPLACE MERGE LOAD EXPORT COPY GRANT REVOKE BACKUP RESTORE "
+        "CANCEL RECOVER REFRESH ADMIN ANALYZE INSTALL UNINSTALL CALL SYNC PAUSE RESUME STOP CLEAN WARM LOCK UNLOCK "
+        "ATTACH DETACH PRAGMA IMPORT VACUUM CHECKPOINT PREPARE EXECUTE",
+    )
+)
+# What may stand in FROM as a function. DuckDB's own ones reach for files and settings.
+_TABLE_FUNCTIONS = frozenset(["numbers", "explode", "explode_outer", "unnest", "posexplode"])
+
+
+class DemoDoris(Doris):
+    """sqlglot's doris dialect plus what real queries need and it lacks."""
+
+    class Tokenizer(Doris.Tokenizer):
+        KEYWORDS = {**Doris.Tokenizer.KEYWORDS, "LARGEINT": TokenType.INT128}  # noqa: RUF012 (sqlglot's way)
+
+    class Parser(Doris.Parser):  # type: ignore[misc, valid-type]
+        FUNCTION_PARSERS = {  # noqa: RUF012
+            **Doris.Parser.FUNCTION_PARSERS,
+            "GROUP_CONCAT": MySQL.Parser.FUNCTION_PARSERS["GROUP_CONCAT"],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A translated query.
+
+    `parameters` are the session values the SQL names ($database, $now, $var_x). `labels` are the column names where
+    Doris' differ from DuckDB's, `names` all of them as written. `constants`, when set, answer the query without
+    DuckDB: each is a literal or a parameter. `sleep` is the seconds of SLEEP() in it; `settings` come from its
+    SET_VAR hint; `largeint` tells that it asks for one.
+    """
+
+    sql: str
+    parameters: tuple[str, ...]
+    labels: tuple[str | None, ...]
+    names: tuple[str, ...]
+    constants: tuple["Constant", ...] | None
+    sleep: float
+    settings: tuple[tuple[str, str], ...]
+    largeint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    value: Any = None
+    parameter: str | None = None
+
+
+@lru_cache(maxsize=1024)
+def split(text: str) -> tuple[str, ...]:
+    """The statements of one packet, without comments at their start; Doris runs every one of them."""
+    if ";" not in text.rstrip().rstrip(";"):
+        pieces = [text.rstrip().rstrip(";")]
+    else:
+        cuts = [-1, *(t.start for t in _tokens(text) if t.token_type is TokenType.SEMICOLON), len(text)]
+        pieces = [text[a + 1 : b] for a, b in pairwise(cuts)]
+    return tuple(s for piece in pieces if (s := _LEADING.sub("", piece).strip()))
+
+
+_LEADING = re.compile(r"^(?:\s+|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!+]).*?\*/)+", re.DOTALL)
+
+
+@lru_cache(maxsize=2048)
+def translate(text: str, catalog: str, database: str | None) -> Query:
+    """One query in DuckDB's words. Raises Doris' errors: not a query, unknown table, syntax."""
+    tree = _parse(text)
+    labels = _labels(tree, text)
+    _place_tables(tree, catalog, database)
+    tree, sleep = _rewrite(tree)
+    select = tree if isinstance(tree, exp.Select) else None
+    return Query(
+        sql=tree.sql(dialect="duckdb", unsupported_level=sqlglot.ErrorLevel.IGNORE),
+        parameters=tuple(dict.fromkeys(str(p.this) for p in tree.find_all(exp.Placeholder))),
+        labels=labels,
+        names=tuple((labels and labels[at]) or item.alias_or_name for at, item in enumerate(tree.selects)),
+        constants=_constants(select) if select is not None else None,
+        sleep=sleep,
+        settings=tuple((k.lower(), v) for k, v in _SET_VAR.findall(text)),
+        largeint="largeint" in text.lower(),
+    )
+
+
+_SET_VAR = re.compile(r"(?i)SET_VAR\(\s*(\w+)\s*=\s*'?([\w.]+)'?")
+
+
+def _tokens(text: str) -> list[Token]:
+    try:
+        return DemoDoris().tokenize(text)
+    except SqlglotError as e:
+        raise fault(f"syntax error: {_first_line(e)}") from None
+
+
+def _first_line(e: Exception) -> str:
+    return re.sub(r"\x1b\[\d*m", "", str(e)).split("\n", 1)[0]
+
+
+def _parse(text: str) -> exp.Query:
+    if len(text) > MAX_STATEMENT_CHARACTERS:
+        raise fault(f"the demo engine takes statements up to {MAX_STATEMENT_CHARACTERS} characters", NOT_SUPPORTED)
+    word = (re.match(r"\w+", text) or [text[:20]])[0].upper()
+    if word in _WRITES:
+        raise read_only(word)
+    if word not in ("SELECT", "WITH", "VALUES") and not text.startswith("("):
+        raise fault(f"mismatched input '{word.lower()}' (line 1, pos 0): the demo engine knows no such statement")
+    try:
+        trees = sqlglot.parse(text, read=DemoDoris)
+    except SqlglotError as e:
+        if re.search(r"(?i)\bINTO\s+OUTFILE\b", text):
+            raise read_only("SELECT INTO OUTFILE") from None
+        raise fault(f"syntax error: {_first_line(e)}") from None
+    except RecursionError:
+        raise fault("the statement is nested too deeply for the demo engine", NOT_SUPPORTED) from None
+    tree = trees[0] if len(trees) == 1 else None
+    if isinstance(tree, (exp.DML, exp.DDL)) and not isinstance(tree, exp.Query):
+        raise read_only(tree.key.upper())
+    if not isinstance(tree, exp.Query):
+        raise fault(f"syntax error near '{text[:40]}'")
+    tree.set("locks", None)
+    for node in tree.walk():
+        if isinstance(node, (exp.DML, exp.DDL, exp.Into)) and not isinstance(node, exp.Query):
+            raise read_only(node.key.upper())
+    return tree
+
+
+def _labels(tree: exp.Query, text: str) -> tuple[str | None, ...]:
+    """Doris names an unnamed column by the text it was written as: `count(*)`, `@@version_comment`."""
+    select = tree
+    while not isinstance(select, exp.Select):
+        inner = select.this
+        if not isinstance(inner, exp.Query):
+            return ()
+        select = inner
+    items = select.expressions
+    if any(item.is_star for item in items):
+        return ()
+    if all(isinstance(item, (exp.Alias, exp.Column)) for item in items):
+        return ()
+    written = list(_select_list(text))
+    if len(written) != len(items):
+        written = [item.sql(dialect="doris") for item in items]
+    return tuple(
+        None if isinstance(item, (exp.Alias, exp.Column)) else label for item, label in zip(items, written, strict=True)
+    )
+
+
+_OPEN = frozenset([TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE])
+_CLOSE = frozenset([TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE])
+_SELECT_LIST_ENDS = frozenset(
+    [TokenType.FROM, TokenType.WHERE, TokenType.UNION, TokenType.ORDER_BY, TokenType.LIMIT, TokenType.SEMICOLON]
+)
+
+
+def _select_list(text: str) -> Iterator[str]:
+    """The items of the outermost SELECT, as they are written."""
+    depth, start = 0, None
+    for token in _tokens(text):
+        if start is None:
+            if token.token_type in _OPEN:
+                depth += 1
+            elif token.token_type in _CLOSE:
+                depth -= 1
+            elif token.token_type is TokenType.SELECT and depth == 0:
+                start = token.end + 1
+        elif depth == 0 and token.token_type in _SELECT_LIST_ENDS:
+            yield _item(text[start : token.start])
+            return
+        elif depth == 0 and token.token_type is TokenType.COMMA:
+            yield _item(text[start : token.start])
+            start = token.end + 1
+        elif token.token_type in _OPEN:
+            depth += 1
+        elif token.token_type in _CLOSE:
+            depth -= 1
+    if start is not None:
+        yield _item(text[start:])
+
+
+def _item(text: str) -> str:
+    return re.sub(r"(?is)^\s*(?:/\*\+.*?\*/\s*)?(?:(?:DISTINCT|ALL)\b)?", "", text).strip()
+
+
+def _place_tables(tree: exp.Query, catalog: str, database: str | None) -> None:
+    """Give every table its full DuckDB path, so that a query does not depend on a connection's USE."""
+    for table in list(tree.find_all(exp.Table)):
+        if isinstance(table.this, exp.Func):
+            _place_function(table, table.this)
+        elif table.db or not _is_cte(table):
+            path = duckdb_path(table.catalog or catalog, table.db or database, table.name)
+            alias = table.alias or table.name
+            for part, name in zip(("catalog", "db", "this"), path, strict=True):
+                table.set(part, exp.to_identifier(name, quoted=True))
+            if not table.args.get("alias"):
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+    for column in tree.find_all(exp.Column):
+        # `ssb.lineorder.lo_tax`: the table is known by its alias alone now.
+        column.set("db", None)
+        column.set("catalog", None)
+
+
+def _place_function(table: exp.Table, function: exp.Func) -> None:
+    name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
+    if name.lower() not in _TABLE_FUNCTIONS:
+        raise fault(f"Can not find table function '{name.lower()}' in the demo engine", NOT_SUPPORTED)
+    if name.lower() == "numbers":
+        given = {e.this.name.lower(): e.expression.name for e in function.expressions if isinstance(e, exp.EQ)}
+        if not given.get("number", "").isdigit():
+            raise fault('can not find `number` param, please specify `number`, like: "number" = "10"')
+        table.set("this", exp.func("range", exp.Literal.number(given["number"])))
+        alias = exp.to_identifier(table.alias or "numbers")
+        table.set("alias", exp.TableAlias(this=alias, columns=[exp.to_identifier("number")]))
+
+
+def _is_cte(table: exp.Table) -> bool:
+    """Whether a bare name means a WITH query that is in scope where it stands."""
+    below: exp.Expr = table
+    node: exp.Expr | None = table.parent
+    while node is not None:
+        scope = node.args.get("with_") or node.args.get("with")
+        if isinstance(scope, exp.With) and below is not scope and scope.find(exp.CTE):
+            if any(cte.alias == table.name for cte in scope.expressions):
+                return True
+        elif isinstance(node, exp.With):
+            at = next(i for i, cte in enumerate(node.expressions) if cte is below)
+            visible = node.expressions if node.recursive else node.expressions[:at]
+            if any(cte.alias == table.name for cte in visible):
+                return True
+        below, node = node, node.parent
+    return False
+
+
+def _rewrite(tree: exp.Query) -> tuple[exp.Query, float]:
+    """Session functions become parameters, SLEEP is taken out, and some of Doris' own forms get DuckDB's."""
+    sleep = 0.0
+
+    def visit(node: exp.Expr) -> exp.Expr:
+        nonlocal sleep
+        name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
+        if name == "sleep":
+            sleep += _seconds(node)
+            return exp.true()
+        if isinstance(node, exp.SessionParameter):
+            return exp.Placeholder(this=f"var_{node.name.lower()}")
+        if isinstance(node, exp.CurrentDate):
+            return exp.cast(exp.Placeholder(this="now"), "date")
+        parameter = _SESSION_NODES.get(type(node)) or _SESSION_FUNCTIONS.get(name)
+        if parameter and not node.expressions:
+            return exp.Placeholder(this=parameter)
+        if name == "unix_timestamp" and not node.expressions:
+            return exp.Anonymous(this="unix_timestamp", expressions=[exp.Placeholder(this="now")])
+        if isinstance(node, exp.Match):
+            return _match(node)
+        if isinstance(node, exp.AddMonths):
+            return exp.Anonymous(this="months_add", expressions=[node.this, node.expression])
+        if isinstance(node, exp.UnixToTime):
+            return exp.Anonymous(this="from_unixtime", expressions=[node.this])
+        if isinstance(node, exp.Like):
+            node.set("this", exp.cast(node.this, "text"))
+        return node
+
+    rewritten = tree.transform(visit)
+    assert isinstance(rewritten, exp.Query)
+    return rewritten, sleep
+
+
+_SESSION_NODES: dict[type[exp.Expr], str] = {
+    exp.CurrentSchema: "database",
+    exp.CurrentVersion: "version",
+    exp.CurrentUser: "user",
+    exp.CurrentCatalog: "catalog",
+    exp.CurrentTimestamp: "now",
+    exp.Localtime: "now",
+    exp.Localtimestamp: "now",
+    exp.UtcTimestamp: "now",
+}
+_SESSION_FUNCTIONS = {
+    "connection_id": "connection_id",
+    "current_catalog": "catalog",
+    "database": "database",
+    "now": "now",
+    "session_user": "user",
+    "user": "user",
+    "version": "version",
+    "last_query_id": "last_query_id",
+}
+
+
+def _seconds(node: exp.Expr) -> float:
+    arguments = node.expressions
+    try:
+        return max(0.0, float(arguments[0].name))
+    except (IndexError, ValueError):
+        raise fault("sleep() of the demo engine takes a number of seconds", NOT_SUPPORTED) from None
+
+
+def _match(node: exp.Match) -> exp.Expr:
+    """Doris' inverted index operators, as regular expressions over the text."""
+    words = [re.escape(w) for w in re.findall(r"\w+", node.expression.name.lower())]
+    kind = str(node.args.get("kind") or "ANY").upper()
+    text = exp.func("lower", node.this)
+
+    def holds(pattern: str) -> exp.Expr:
+        return exp.Anonymous(this="regexp_matches", expressions=[text.copy(), exp.Literal.string(pattern)])
+
+    if kind.startswith("PHRASE"):
+        return holds(r"\W+".join(words))
+    if kind.startswith("ALL"):
+        return exp.and_(*(holds(rf"\b{w}\b") for w in words))
+    return holds(rf"\b({'|'.join(words)})\b")
+
+
+def _constants(select: exp.Select) -> tuple[Constant, ...] | None:
+    """The answer of `SELECT 1, DATABASE()`-like statements, or None when DuckDB has to be asked."""
+    if any(
+        value
+        for name, value in select.args.items()
+        if name not in ("expressions", "hint", "kind", "operation_modifiers")
+    ):
+        return None
+    found = []
+    for item in select.expressions:
+        node = item.unalias()
+        if isinstance(node, exp.Placeholder):
+            found.append(Constant(parameter=str(node.this)))
+        elif isinstance(node, exp.Boolean):
+            found.append(Constant(bool(node.this)))
+        elif isinstance(node, exp.Literal) and node.is_string:
+            found.append(Constant(node.name))
+        elif node.is_int:
+            found.append(Constant(int(node.to_py())))
+        else:
+            return None
+    return tuple(found)

@@ -1,0 +1,85 @@
+"""What a tool is: data, and one handler. The protocol layer shows and calls them all the same way."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from doris_mcp_server.doris.pool import Limits, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler works with: the pool, the server's maxima, where unqualified names point, and who asks."""
+
+    doris: Pool
+    limits: Limits
+    principal: str
+    default_catalog: str | None = None
+
+
+Handler = Callable[[Context, Any], Awaitable[BaseModel | dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool. `handler` takes a validated `input` and gives an `output`, or a dict of its shape; raises ServerError.
+
+    `annotations` are MCP's hints; every tool here only reads and may be sent again. The schemas are built once.
+    """
+
+    name: str
+    title: str
+    description: str
+    input: type[BaseModel]
+    output: type[BaseModel]
+    scope: str
+    handler: Handler
+    annotations: dict[str, bool] = field(
+        default_factory=lambda: {
+            "readOnlyHint": True,
+            "destructiveHint": False,
+            "idempotentHint": True,
+            "openWorldHint": False,
+        }
+    )
+    input_schema: dict[str, Any] = field(init=False, repr=False)
+    output_schema: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_schema", self.input.model_json_schema(mode="validation"))
+        object.__setattr__(self, "output_schema", self.output.model_json_schema(mode="serialization"))
+
+
+class Input(BaseModel):
+    """Arguments of a tool: unknown ones are an error, and a string is never taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Output(BaseModel):
+    """What a tool gives back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("must be printable, without blanks at its ends")
+    return name
+
+
+# Doris takes none of ` / \ in the name of a catalog, database or table; they only ever come with an attack.
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^`/\\]+$"), AfterValidator(_printable)]
+Catalog = Annotated[
+    Name | None,
+    Field(
+        description="Catalog, as list_catalogs shows it. Left out: the account's default catalog, mostly `internal`.",
+        examples=["internal", "hive"],
+    ),
+]
+Database = Annotated[
+    Name | None,
+    Field(description="Database, as list_databases shows it. Left out: the server's default.", examples=["ssb"]),
+]

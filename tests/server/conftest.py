@@ -1,0 +1,44 @@
+"""Requests in both protocol eras, as the tests of the server send them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest_asyncio
+
+from ..conftest import LIMIT, TOKEN, Launch, Running, serving
+
+__all__ = ["LIMIT", "META", "MODERN", "TOKEN", "Launch", "Running", "legacy", "modern", "serving"]
+
+MODERN = "2026-07-28"
+META = "io.modelcontextprotocol/"
+
+
+@pytest_asyncio.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT)) as session:
+        yield session
+
+
+def modern(method: str, params: dict[str, Any] | None = None, *, id: int = 1) -> dict[str, Any]:
+    """Keyword arguments of a POST in the 2026-07-28 era."""
+    params = dict(params or {})
+    params["_meta"] = {
+        META + "protocolVersion": MODERN,
+        META + "clientInfo": {"name": "test", "version": "1"},
+        META + "clientCapabilities": {},
+    }
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": MODERN,
+        "mcp-method": method,
+    }
+    if "name" in params:
+        headers["mcp-name"] = str(params["name"])
+    return {"json": {"jsonrpc": "2.0", "id": id, "method": method, "params": params}, "headers": headers}
+
+
+def legacy(method: str, params: dict[str, Any] | None = None, *, id: int = 1) -> dict[str, Any]:
+    """Keyword arguments of a POST in the handshake era (2025-11-25)."""
+    headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+    return {"json": {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}, "headers": headers}

@@ -1,0 +1,67 @@
+"""Values as JSON shows them."""
+
+import pytest
+
+from doris_mcp_server.doris.rows import Column, Rows, length_encoded, parse_column, parse_row
+
+
+def define(name: str, kind: int, charset: int = 33) -> bytes:
+    parts = [b"def", b"", b"", b"", name.encode(), b""]
+    head = b"".join(bytes([len(part)]) + part for part in parts)
+    return head + b"\x0c" + charset.to_bytes(2, "little") + b"\0\0\0\0" + bytes([kind]) + b"\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "wire", "value"),
+    [
+        (1, "TINYINT", b"-1", -1),
+        (3, "INT", b"7", 7),
+        (8, "BIGINT", b"9007199254740991", 9007199254740991),
+        (8, "BIGINT", b"9007199254740992", "9007199254740992"),
+        (8, "BIGINT", b"-9007199254740992", "-9007199254740992"),
+        (4, "FLOAT", b"1.5", 1.5),
+        (5, "DOUBLE", b"nan", "NaN"),
+        (5, "DOUBLE", b"inf", "Infinity"),
+        (5, "DOUBLE", b"-Infinity", "-Infinity"),
+        (246, "DECIMAL", b"12345678901234567890.120", "12345678901234567890.120"),
+        (10, "DATE", b"2024-01-02", "2024-01-02"),
+        (12, "DATETIME", b"2024-01-02 03:04:05.000006", "2024-01-02T03:04:05.000006"),
+        (11, "TIME", b"-838:59:59", "-838:59:59"),
+        (16, "BIT", b"\x01\x00", 256),
+        (245, "JSON", b'{"a": 1}', '{"a": 1}'),
+        (253, "VARCHAR", "é中".encode(), "é中"),
+        (254, "STRING", b"\xff\x00", {"base64": "/wA="}),
+        (99, "STRING", b"x", "x"),
+        (253, "VARCHAR", b"", ""),
+    ],
+)
+def test_values(kind: int, name: str, wire: bytes, value: object) -> None:
+    column, convert = parse_column(define("c", kind))
+    assert column == Column("c", name)
+    assert convert(wire) == value
+
+
+def test_bytes_say_so_in_their_type() -> None:
+    assert parse_column(define("c", 252, charset=63))[0] == Column("c", "BINARY")
+
+
+def test_rows_of_all_lengths() -> None:
+    convert = [parse_column(define("c", 253))[1]] * 4
+    long, longer = b"x" * 300, b"y" * 70_000
+    packet = b"\xfb" + b"\x01a" + b"\xfc\x2c\x01" + long + b"\xfd\x70\x11\x01" + longer
+    assert parse_row(packet, convert) == [None, "a", long.decode(), longer.decode()]
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x05abc", b"\xfc", b"\xff\x00"])
+def test_broken_rows_are_an_error(packet: bytes) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        parse_row(packet, [bytes.decode])
+
+
+def test_numbers_of_eight_bytes() -> None:
+    assert length_encoded(b"\xfe" + (2**40).to_bytes(8, "little"), 0) == (2**40, 9)
+
+
+def test_rows_by_name() -> None:
+    rows = Rows([Column("CatalogName", "VARCHAR"), Column("Type", "VARCHAR")], [["a", "b"]], False, None, 0.0)
+    assert rows.dicts() == [{"catalogname": "a", "type": "b"}]

@@ -1,0 +1,96 @@
+"""The demo engine as a process of its own: how it says it is ready, how it ends, what it says when it cannot start."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiomysql
+
+LIMIT = 60
+
+
+@contextlib.asynccontextmanager
+async def launch(*options: str, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A process, and the port it reported on its ready descriptor (0 when it ended without one)."""
+    ready, told = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "doris_mcp_server.sandbox", "--port", "0", "--rows", "200", "--ready-fd", str(told),
+        *options, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, pass_fds=(told,),
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    os.close(told)
+    try:
+        with os.fdopen(ready) as answers:
+            line = await asyncio.wait_for(asyncio.to_thread(answers.readline), LIMIT)
+        yield process, json.loads(line)["port"] if line else 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_it_reports_its_port_serves_and_ends_with_its_parent(tmp_path: Path):
+    password = tmp_path / "password"
+    password.write_text("from-file\n")
+    async with launch("--exit-with-parent", "--password-file", str(password)) as (process, port):
+        connection = await aiomysql.connect(host="127.0.0.1", port=port, user="root", password="from-file", db="ssb")
+        async with connection.cursor() as cursor:
+            await cursor.execute("SELECT count(*) FROM lineorder")
+            assert await cursor.fetchall() == ((200,),)
+            process.stdin.close()
+            assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+        connection.close()
+        log = (await process.stderr.read()).decode()
+        assert "not Apache Doris" in log and "Traceback" not in log and "from-file" not in log
+
+
+async def test_sigterm_ends_it_cleanly_and_systemd_is_told(tmp_path: Path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(LIMIT)
+        async with launch(NOTIFY_SOCKET=address) as (process, port):
+            assert port
+            assert b"READY=1" in await asyncio.to_thread(systemd.recv, 4096)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+
+
+async def test_without_exit_with_parent_stdin_does_not_matter():
+    async with launch() as (process, port):
+        process.stdin.close()
+        connection = await aiomysql.connect(host="127.0.0.1", port=port, user="root", password="")
+        await connection.ping()
+        await connection.ensure_closed()
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+
+
+async def test_a_taken_port_is_one_line_with_the_fix():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with launch("--port", str(taken.getsockname()[1])) as (process, port):
+            assert port == 0
+            assert await asyncio.wait_for(process.wait(), LIMIT) == 1
+            said = (await process.stderr.read()).decode().splitlines()
+    assert len(said) == 1 and "cannot listen on 127.0.0.1" in said[0] and "--port" in said[0]
+
+
+async def test_an_open_address_needs_a_password():
+    async with launch("--host", "0.0.0.0") as (process, port):
+        assert port == 0
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 2
+        assert "--password-file" in (await process.stderr.read()).decode()
+
+
+async def test_without_the_extra_the_fix_is_named(tmp_path: Path):
+    (tmp_path / "duckdb.py").write_text("raise ImportError('gone', name='duckdb')\n")
+    async with launch(PYTHONPATH=str(tmp_path)) as (process, port):
+        assert port == 0
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 2
+        assert "pip install 'doris-mcp-server[sandbox]'" in (await process.stderr.read()).decode()

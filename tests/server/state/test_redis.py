@@ -1,0 +1,178 @@
+"""The Redis store against a real redis-server and a real Sentinel, both started by the test."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio as aioredis
+
+from doris_mcp_server.auth import issue
+from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import ConfigError, StoreUnavailable
+from doris_mcp_server.state import open_store
+from doris_mcp_server.state.redis import RedisStore
+
+LIMIT = 60.0
+PASSWORD = "store-password"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def daemon(directory: Path, name: str, config: str, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+    # Debian's redis-tools has the server's binary under this name; the package redis-server would start a daemon.
+    tool = shutil.which("redis-check-rdb")
+    assert tool, "redis-tools is missing: make deps"
+    binary = directory / "redis-server"
+    if not binary.is_symlink():
+        binary.symlink_to(tool)
+    file = directory / f"{name}.conf"
+    file.write_text(f'dir {directory}\nbind 127.0.0.1\ndaemonize no\nsave ""\n{config}\n')
+    process = subprocess.Popen([str(binary), str(file), *args], stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def answers(port: int, password: str | None = PASSWORD) -> None:
+    client = aioredis.Redis(port=port, password=password)
+    try:
+        async with asyncio.timeout(LIMIT):
+            while True:
+                with contextlib.suppress(aioredis.ConnectionError):
+                    if await client.ping():
+                        return
+                await asyncio.sleep(0.02)
+    finally:
+        await client.aclose()
+
+
+def settings(url: str, password: str = PASSWORD) -> Settings:
+    return Settings(redis_url=url, redis_password=password, token_key="ab" * 32)
+
+
+@pytest.fixture
+async def port(tmp_path: Path) -> AsyncIterator[int]:
+    chosen = free_port()
+    with daemon(tmp_path, "redis", f"port {chosen}\nrequirepass {PASSWORD}"):
+        await answers(chosen)
+        yield chosen
+
+
+async def test_tokens_are_put_found_listed_and_revoked(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    try:
+        _, first = issue("ann", ("catalog:read",), ttl=3600)
+        _, second = issue("bob", ("catalog:read", "query:execute"), ttl=None)
+        await store.put_token("digest-1", first)
+        await store.put_token("digest-2", second)
+        assert await other_host.get_token("digest-1") == first
+        assert await other_host.get_token("digest-3") is None
+        assert [r.name for r in await other_host.list_tokens()] == ["ann", "bob"]
+        assert await other_host.revoke_token(first.id) is True
+        assert await other_host.revoke_token(first.id) is False
+        assert await store.get_token("digest-1") is None
+        assert await store.list_tokens() == [second]
+    finally:
+        await store.close()
+        await other_host.close()
+
+
+async def test_an_expired_token_leaves_the_store_by_itself(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    try:
+        _, record = issue("ann", ("catalog:read",), ttl=-10)
+        await store.put_token("digest", record)
+        assert await store.get_token("digest") is None
+        assert await store.list_tokens() == []
+    finally:
+        await store.close()
+
+
+async def test_a_wrong_password_and_a_dead_store_are_typed_errors(port: int) -> None:
+    for url, password, words in (
+        (f"redis://127.0.0.1:{port}/0", "wrong", "refuses this server's account"),
+        (f"redis://127.0.0.1:{free_port()}/0", PASSWORD, "does not answer"),
+    ):
+        store = open_store(settings(url, password))
+        try:
+            with pytest.raises(StoreUnavailable, match=words) as caught:
+                await store.ping()
+            assert caught.value.hint
+            assert password not in str(caught.value)
+        finally:
+            await store.close()
+
+
+async def test_a_value_of_another_release_is_a_typed_error(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    client = aioredis.Redis(port=port, password=PASSWORD)
+    try:
+        await client.set("doris-mcp:token:v1:digest", "not json")
+        with pytest.raises(StoreUnavailable, match="cannot be read"):
+            await store.get_token("digest")
+    finally:
+        await client.aclose()
+        await store.close()
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis+sentinel://h:1", "redis+sentinel:///name"])
+def test_a_wrong_url_names_the_fix(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(settings(url))
+    assert "redis" in (caught.value.hint or "").lower() or "name" in (caught.value.hint or "")
+
+
+async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(tmp_path: Path) -> None:
+    first, second, sentinel = free_port(), free_port(), free_port()
+    common = f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\nrepl-diskless-sync-delay 0"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with contextlib.ExitStack() as stack:
+        primary = stack.enter_context(daemon(tmp_path / "a", "redis", f"port {first}\n{common}"))
+        await answers(first)
+        stack.enter_context(daemon(tmp_path / "b", "redis", f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"))
+        await answers(second)
+        watch = (
+            f"port {sentinel}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel auth-pass fleet {PASSWORD}\n"
+            "sentinel down-after-milliseconds fleet 500\nsentinel failover-timeout fleet 5000"
+        )
+        stack.enter_context(daemon(tmp_path, "sentinel", watch, "--sentinel"))
+        await answers(sentinel, None)
+        store = RedisStore(settings(f"redis+sentinel://127.0.0.1:{sentinel}/fleet"))
+        asker = aioredis.Redis(port=sentinel, decode_responses=True)
+        try:
+            async with asyncio.timeout(LIMIT):
+                while (await asker.sentinel_master("fleet"))["num-slaves"] < 1:
+                    await asyncio.sleep(0.05)
+            _, record = issue("ann", ("catalog:read",), ttl=None)
+            await store.put_token("digest", record)
+            copy = aioredis.Redis(port=second, password=PASSWORD)
+            async with asyncio.timeout(LIMIT):
+                while not await copy.exists("doris-mcp:token:v1:digest"):
+                    await asyncio.sleep(0.02)
+            await copy.aclose()
+            primary.kill()
+            async with asyncio.timeout(LIMIT):
+                while True:
+                    try:
+                        await store.put_token("digest-2", record)
+                        break
+                    except StoreUnavailable:
+                        continue  # each attempt is bounded by itself
+            assert await store.get_token("digest") == record
+        finally:
+            await asker.aclose()
+            await store.close()

@@ -1,0 +1,224 @@
+"""The supervisor: even workers, crashes, drains, leases and restarts of a real server."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from doris_mcp_server import ctl
+from doris_mcp_server.cli import main
+
+from .conftest import LIMIT, TOKEN, Launch, Running, modern
+
+SMOKE = "smoke-token-0123456789"
+QUERY = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT 1"}})
+SLOW = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT sleep(2)"}})
+
+
+async def status(server: Running) -> dict:  # type: ignore[type-arg]
+    return await ctl.ask(server.ctl, {"do": "status"})
+
+
+async def until_pid_gone(pid: int) -> None:
+    async with asyncio.timeout(LIMIT):
+        while Path(f"/proc/{pid}").exists():
+            await asyncio.sleep(0.02)
+
+
+async def until_inflight(server: Running, count: int) -> None:
+    async with asyncio.timeout(LIMIT):
+        while (await status(server))["inflight"] != count:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_killed_worker_is_replaced(launch: Launch, http: aiohttp.ClientSession) -> None:
+    async with launch(workers=2) as server:
+        before = await status(server)
+        assert (before["state"], len(before["workers"])) == ("running", 2)
+        os.kill(before["workers"][0]["pid"], signal.SIGKILL)
+        assert (await server.said("worker ended"))["code"] == -signal.SIGKILL
+        await server.said("worker listens", 3)
+        after = await status(server)
+        assert after["state"] == "running"
+        assert len({w["pid"] for w in after["workers"]} & {w["pid"] for w in before["workers"]}) == 1
+
+
+async def test_no_worker_outlives_a_killed_supervisor(launch: Launch) -> None:
+    async with launch(workers=2) as server:
+        workers = (await status(server))["workers"]
+        server.signal(signal.SIGKILL)
+        await server.process.wait()
+        for worker in workers:
+            await until_pid_gone(worker["pid"])
+
+
+async def test_sigterm_finishes_the_running_call_refuses_new_ones_and_exits_0(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    async with launch("--sandbox") as server:
+        await server.said("doris answers")
+        url = server.url
+        running = asyncio.create_task(http.post(f"{url}/mcp", **SLOW))
+        await until_inflight(server, 1)
+        async with aiohttp.ClientSession() as other:
+            assert (await other.post(f"{url}/mcp", **QUERY)).status == 200  # a kept-alive connection
+            server.signal(signal.SIGTERM)
+            await server.said("stopping")
+            async with asyncio.timeout(LIMIT):
+                while (refused := await other.post(f"{url}/mcp", **QUERY)).status == 200:
+                    pass
+            assert refused.status == 503
+            assert refused.headers["connection"] == "close"
+        async with await running as response:
+            assert response.status == 200
+            assert (await response.json())["result"]["structuredContent"]["row_count"] == 1
+        assert await server.process.wait() == 0
+
+
+async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart(
+    launch: Launch, http: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    secrets = {"DORIS_MCP_TOKEN": TOKEN, "DORIS_MCP_SMOKE_TOKEN": SMOKE}
+
+    async def ask(server: Running, token: str) -> int:
+        headers = QUERY["headers"] | {"authorization": f"Bearer {token}"}
+        async with http.post(f"{server.url}/mcp", json=QUERY["json"], headers=headers) as response:
+            return response.status
+
+    async def drained(server: Running, yes: bool) -> None:
+        async with asyncio.timeout(LIMIT):
+            while any(w["draining"] != yes for w in (await status(server))["workers"]):
+                await asyncio.sleep(0.02)
+
+    async with launch("--sandbox", **secrets) as server:
+        assert (await ctl.ask(server.ctl, {"do": "drain", "for": 600}))["state"] == "draining"
+        await drained(server, True)
+        assert (await ask(server, TOKEN), await ask(server, SMOKE)) == (503, 200)
+        async with http.get(f"{server.url}/readyz") as response:
+            assert (response.status, (await response.json())["status"]) == (503, "draining")
+        async with http.get(f"{server.url}/livez") as response:
+            assert response.status == 200
+    async with launch("--sandbox", **secrets) as server:
+        assert (await status(server))["drained_until"] is not None
+        assert (await ask(server, TOKEN), await ask(server, SMOKE)) == (503, 200)
+        smoke = ["smoke", "--url", f"{server.url}/mcp", "--token-file", str(tmp_path / "token")]
+        (tmp_path / "token").write_text(TOKEN)
+        assert await asyncio.to_thread(main, smoke) == 1
+        assert "503" in capsys.readouterr().err
+        (tmp_path / "token").write_text(SMOKE)
+        assert await asyncio.to_thread(main, smoke) == 0
+        assert "SELECT 1 answered right" in capsys.readouterr().out
+        assert await asyncio.to_thread(main, ["ctl", "--socket", server.ctl, "undrain"]) == 0
+        assert "running" in capsys.readouterr().out
+        await drained(server, False)
+        assert await ask(server, TOKEN) == 200
+
+
+async def test_a_drain_nobody_renews_ends_by_itself(launch: Launch) -> None:
+    async with launch() as server:
+        await ctl.ask(server.ctl, {"do": "drain", "for": 1})
+        await server.said("drain lease ran out; serving again")
+        assert (await status(server))["state"] == "running"
+
+
+async def test_sighup_replaces_each_worker_and_loses_nothing(launch: Launch, http: aiohttp.ClientSession) -> None:
+    async with launch(workers=2) as server:
+        before = {w["pid"] for w in (await status(server))["workers"]}
+        done = asyncio.Event()
+        answers: list[int] = []
+
+        async def load() -> None:
+            while not done.is_set():
+                async with http.get(f"{server.url}/livez") as response:
+                    answers.append(response.status)
+
+        loading = asyncio.create_task(load())
+        server.signal(signal.SIGHUP)
+        await server.said("reloaded")
+        for pid in before:
+            await until_pid_gone(pid)
+        done.set()
+        await loading
+        after = await status(server)
+        assert after["state"] == "running"
+        assert not before & {w["pid"] for w in after["workers"]}
+        assert set(answers) == {200}
+
+
+async def test_new_connections_reach_every_worker_and_any_of_them_tells_the_sum(launch: Launch) -> None:
+    listing = modern("tools/list")
+    async with launch(workers=3) as server:
+        sent = 0
+        async with asyncio.timeout(LIMIT):
+            while not all(w["served"] for w in (await status(server))["workers"]):
+                async with aiohttp.ClientSession() as fresh, fresh.post(f"{server.url}/mcp", **listing) as response:
+                    assert response.status == 200
+                sent += 1
+            told = ""
+            while f'doris_mcp_requests_total{{route="/mcp",status="200"}} {sent}.0' not in told:
+                async with aiohttp.ClientSession() as fresh, fresh.get(f"{server.url}/metrics") as response:
+                    told = await response.text()
+        assert "doris_mcp_ready_workers 0.0" in told  # there is no Doris here
+
+
+async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "doris_mcp_server", "--transport", "http", "--port", str(port)),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in stderr.decode()
+    assert "fix: " in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_sockets_of_systemd_are_served_and_it_is_told_when_ready(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """What systemd does for doris-mcp.socket and Type=notify: two queues on one port, READY when both are served."""
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.setblocking(False)
+    queues = []
+    port = 0
+    for _ in range(2):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        port = sock.getsockname()[1]
+        queues.append(sock)
+    fds = [os.dup(sock.fileno()) for sock in queues]
+    # Descriptors 3 and 4 are where systemd puts them; the shell moves ours there and becomes the server.
+    script = f'exec 3<&{fds[0]} 4<&{fds[1]}; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" -m doris_mcp_server "$@"'
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script, sys.executable, "--transport", "http", "--workers", "2"),
+        env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "DORIS_MCP_RUNTIME_DIR": str(tmp_path)},
+        pass_fds=fds,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    for fd in fds:
+        os.close(fd)
+    try:
+        async with asyncio.timeout(LIMIT):
+            told = b""
+            while b"READY=1" not in told:
+                told += await asyncio.get_running_loop().sock_recv(notify, 4096) + b"\n"
+        for _ in range(20):
+            async with aiohttp.ClientSession() as fresh, fresh.get(f"http://127.0.0.1:{port}/livez") as response:
+                assert response.status == 200
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+        for sock in (notify, *queues):
+            sock.close()
