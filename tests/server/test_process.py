@@ -30,6 +30,13 @@ async def until_pid_gone(pid: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def asked(client: aiohttp.ClientSession, url: str) -> tuple[int, str | None]:
+    """One QUERY, its answer read to the end: status and Connection header."""
+    async with client.post(f"{url}/mcp", **QUERY) as response:
+        await response.read()
+        return response.status, response.headers.get("connection")
+
+
 async def until_inflight(server: Running, count: int) -> None:
     async with asyncio.timeout(LIMIT):
         while (await status(server))["inflight"] != count:
@@ -66,14 +73,14 @@ async def test_sigterm_finishes_the_running_call_refuses_new_ones_and_exits_0(
         running = asyncio.create_task(http.post(f"{url}/mcp", **SLOW))
         await until_inflight(server, 1)
         async with aiohttp.ClientSession() as other:
-            assert (await other.post(f"{url}/mcp", **QUERY)).status == 200  # a kept-alive connection
+            code, _ = await asked(other, url)  # over a connection that is then kept alive
+            assert code == 200
             server.signal(signal.SIGTERM)
             await server.said("stopping")
             async with asyncio.timeout(LIMIT):
-                while (refused := await other.post(f"{url}/mcp", **QUERY)).status == 200:
+                while (refused := await asked(other, url))[0] == 200:
                     pass
-            assert refused.status == 503
-            assert refused.headers["connection"] == "close"
+            assert refused == (503, "close")
         async with await running as response:
             assert response.status == 200
             assert (await response.json())["result"]["structuredContent"]["row_count"] == 1
