@@ -21,6 +21,7 @@ from doris_mcp_server.health import Check, Health
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.state import open_store
+from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.tools import Context
 
 CLOSE_LIMIT = 3.0  # seconds any one part may take to close
@@ -34,6 +35,7 @@ class App:
         self.metrics = Metrics()
         self.metrics.build_info.labels(RELEASE).set(1)
         self.gate = Gate()
+        self.bus = Bus()
         self.store = open_store(settings)
         self.pool = Pool(
             Route(
@@ -72,6 +74,10 @@ class App:
             mcp=self.manager.handle_request,
             lifespan=self._lifespan,
         )
+
+    def end_streams(self) -> None:
+        """Give every open event stream its final frame: the server is about to stop."""
+        self.protocol.listen.close()
 
     async def _ping_doris(self) -> None:
         if not self.settings.doris_host:

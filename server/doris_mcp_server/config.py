@@ -55,6 +55,16 @@ class Settings(BaseModel):
     smoke_token: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_SMOKE_TOKEN", secret=True))
     token_key: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_TOKEN_KEY", secret=True))
 
+    keys: tuple[str, ...] = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_KEYS", secret=True))
+    public_url: str = Field("", json_schema_extra=_env("DORIS_MCP_PUBLIC_URL"))
+    authorization_servers: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_AUTHORIZATION_SERVERS"))
+    session_idle_seconds: int = Field(1800, ge=10, le=604_800, json_schema_extra=_env("DORIS_MCP_SESSION_IDLE_SECONDS"))
+    session_max_seconds: int = Field(
+        86_400, ge=10, le=2_592_000, json_schema_extra=_env("DORIS_MCP_SESSION_MAX_SECONDS")
+    )
+    max_streams: int = Field(32, ge=1, le=10_000, json_schema_extra=_env("DORIS_MCP_MAX_STREAMS"))
+    test_fixtures: bool = Field(False, json_schema_extra=_env("DORIS_MCP_TEST_FIXTURES"))
+
     redis_url: str = Field("", repr=False, json_schema_extra=_env("REDIS_URL", secret=True))
     redis_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_PASSWORD", secret=True))
     redis_sentinel_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_SENTINEL_PASSWORD", secret=True))
@@ -74,16 +84,25 @@ class Settings(BaseModel):
     def _one_name_for_http(cls, value: object) -> object:
         return "http" if value in ("streamable-http", "streamable_http") else value
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "keys", "authorization_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("token_key")
+    @field_validator("token_key", "keys")
     @classmethod
-    def _hex_key(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-            raise ValueError("must be 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32")
+    def _hex_key(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for key in (value,) if isinstance(value, str) else value:
+            if key and not re.fullmatch(r"[0-9a-fA-F]{64}", key):
+                raise ValueError("must be 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32")
+        return value
+
+    @field_validator("public_url", "authorization_servers")
+    @classmethod
+    def _absolute_url(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (value,) if isinstance(value, str) else value:
+            if url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+                raise ValueError("must be an absolute http or https URL without user, query or fragment")
         return value
 
     @field_validator("token", "smoke_token")

@@ -113,7 +113,7 @@ class Worker:
             task.cancel()
         gate = self._app.gate
         gate.draining = True
-        self._app.protocol.listen.close()
+        self._app.end_streams()
         idle = await gate.idle(self._limit)
         event("drained" if idle else "drain limit reached", inflight=gate.inflight, limit_s=self._limit)
         self._server.should_exit = True
