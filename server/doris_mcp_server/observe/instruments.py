@@ -1,0 +1,79 @@
+"""The metrics as Prometheus sees them: names, labels, buckets, and how the values of several workers become one.
+
+Imported when PROMETHEUS_MULTIPROC_DIR is set: prometheus_client looks for it once, when it is imported itself.
+"""
+
+import os
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+class BatchHistogram(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_many(self, counts: Sequence[int], total: float) -> None:
+        """Add observations: how many in each bucket (not cumulative, the last one unbounded), and their sum."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+class Instruments:
+    """The values of one process; `buckets` are the upper bounds of the tool seconds."""
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        # In multi-process mode the files are the truth; this registry only holds the instruments.
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("doris_mcp_requests", "HTTP requests answered", ["route", "status"], registry=registry)
+        self.tool_calls = Counter(
+            "doris_mcp_tool_calls", "Tool calls by outcome", ["tool", "outcome"], registry=registry
+        )
+        self.tool_seconds = BatchHistogram(
+            "doris_mcp_tool_seconds",
+            "Duration of tool calls in seconds",
+            ["tool"],
+            buckets=buckets,
+            registry=registry,
+        )
+        self.refused_draining = Counter(
+            "doris_mcp_drain_refused", "Requests answered 503 by the drain gate", registry=registry
+        )
+        self.auth_failures = Counter(
+            "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
+        )
+        self.inflight = Gauge(
+            "doris_mcp_requests_in_flight",
+            "MCP requests being worked on",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.ready = Gauge(
+            "doris_mcp_ready_workers",
+            "Workers that are ready",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.draining = Gauge(
+            "doris_mcp_draining",
+            "1 while this host is drained",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.build_info = Gauge(
+            "doris_mcp_build_info",
+            "The release that runs, as a label",
+            ["release"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def render(self) -> bytes:
+        """The exposition text: of this process, or of all whose files are in PROMETHEUS_MULTIPROC_DIR."""
+        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
