@@ -1,10 +1,14 @@
 """What outlives a request: one small protocol, kept in memory for one host or in Redis for a fleet."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from doris_mcp_server.config import Settings
+from doris_mcp_server.state.bus import Bus
+
+SessionState = Literal["live", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,7 @@ class TokenRecord:
     scopes: tuple[str, ...]
     created: float  # Unix time, seconds
     expires: float | None  # Unix time, seconds; None never
+    audience: str | None = None  # the only resource (URL of a server) it is good for; None any of this fleet
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self) | {"scopes": list(self.scopes)}
@@ -26,7 +31,7 @@ class TokenRecord:
 
 
 class Store(Protocol):
-    """Where tokens live. Every method may raise StoreUnavailable, within a few seconds, never later."""
+    """Where tokens and the ends of sessions live. What is awaited may raise StoreUnavailable, within a few seconds."""
 
     async def get_token(self, digest: str) -> TokenRecord | None:
         """The token with this keyed hash (hexadecimal), or None."""
@@ -40,6 +45,18 @@ class Store(Protocol):
     async def revoke_token(self, token_id: str) -> bool:
         """Forget a token; False when there is none with this id."""
 
+    async def session(self, id: str) -> SessionState | None:
+        """What is known of a session; None: no record, or none any more."""
+
+    async def touch_session(self, id: str, ttl: float) -> None:
+        """Keep a session live for `ttl` seconds from now, unless it was ended."""
+
+    async def end_session(self, id: str, ttl: float) -> None:
+        """End a session, and keep that for `ttl` seconds; no touch undoes it."""
+
+    def watch_sessions(self, ended: Callable[[str], None]) -> None:
+        """Call `ended` with the id of each session whose end this process hears of, its own ends included."""
+
     async def ping(self) -> None:
         """Return when the store answers."""
 
@@ -47,12 +64,13 @@ class Store(Protocol):
         """Give back connections. The store is of no use afterwards."""
 
 
-def open_store(settings: Settings) -> Store:
-    """The store the settings ask for. Connects to nothing yet."""
+def open_store(settings: Settings, bus: Bus | None = None) -> Store:
+    """The store the settings ask for, telling the host's other workers over `bus`. Connects to nothing yet."""
+    bus = bus or Bus()
     if not settings.redis_url:
         from doris_mcp_server.state.memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore(bus, deaf_seconds=settings.session_idle_seconds)
     from doris_mcp_server.state.redis import RedisStore
 
-    return RedisStore(settings)
+    return RedisStore(settings, bus)

@@ -8,6 +8,9 @@ the store.
 from collections.abc import Callable
 from typing import Any
 
+SESSION_TOUCHED = "session.touched"  # id, ttl (seconds)
+SESSION_ENDED = "session.ended"  # id, ttl (seconds)
+
 Callback = Callable[[dict[str, Any]], None]
 
 

@@ -1,7 +1,8 @@
 """The store of a fleet: Redis, found directly or through Sentinel, which is asked again after each failure.
 
 Keys: `doris-mcp:token:v1:<keyed hash>` holds a token as JSON; the hash `doris-mcp:token-ids:v1` maps ids to
-keyed hashes. `v1` is the version of the format: a later release that changes it reads both.
+keyed hashes; `doris-mcp:session:v1:<id>` holds `live` or `ended` and expires. `v1` is the version of the format: a
+later release that changes it reads both.
 """
 
 import asyncio
@@ -18,11 +19,13 @@ from redis.backoff import NoBackoff
 
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
-from doris_mcp_server.state import TokenRecord
+from doris_mcp_server.state import SessionState, TokenRecord
+from doris_mcp_server.state.bus import SESSION_ENDED, Bus
 
 PREFIX = "doris-mcp:"
 _TOKEN = PREFIX + "token:v1:"
 _IDS = PREFIX + "token-ids:v1"
+_SESSION = PREFIX + "session:v1:"
 _BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2–3
 _PASSING = ("NOREPLICAS", "LOADING", "MASTERDOWN", "UNKILLABLE")
 
@@ -30,9 +33,10 @@ T = TypeVar("T")
 
 
 class RedisStore:
-    """Tokens in Redis. One client object a process: `master_for` would make a pool at each call."""
+    """Tokens and sessions in Redis. One client object a process: `master_for` would make a pool at each call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bus: Bus | None = None) -> None:
+        self._bus = bus or Bus()
         self._sentinel: Sentinel | None = None
         self._client = self._connect(settings)
 
@@ -139,6 +143,31 @@ class RedisStore:
 
         return await self._call(remove)
 
+    async def session(self, id: str) -> SessionState | None:
+        raw = await self._call(lambda: self._client.get(_SESSION + id))
+        if raw is None:
+            return None
+        return "ended" if raw == "ended" else "live"
+
+    async def touch_session(self, id: str, ttl: float) -> None:
+        key, milliseconds = _SESSION + id, _milliseconds(ttl)
+
+        async def write() -> None:
+            async with self._client.pipeline(transaction=False) as pipe:
+                # Written only where nothing is, then prolonged: neither can turn an end back into a life.
+                pipe.set(key, "live", px=milliseconds, nx=True)
+                pipe.pexpire(key, milliseconds, gt=True)
+                await pipe.execute()
+
+        await self._call(write)
+
+    async def end_session(self, id: str, ttl: float) -> None:
+        self._bus.publish(SESSION_ENDED, {"id": id, "ttl": ttl})  # the host's other workers need not wait for Redis
+        await self._call(lambda: self._client.set(_SESSION + id, "ended", px=_milliseconds(ttl)))
+
+    def watch_sessions(self, ended: Callable[[str], None]) -> None:
+        self._bus.subscribe(SESSION_ENDED, lambda data: ended(data["id"]))
+
     async def ping(self) -> None:
         await self._call(self._client.ping)
 
@@ -150,6 +179,10 @@ class RedisStore:
                     await client.aclose()
             except (failed.RedisError, OSError, TimeoutError):
                 continue  # the connection is half dead; the process is about to end
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(int(seconds * 1000), 1)  # Redis refuses an expiry of 0
 
 
 def _split_sentinel(rest: str) -> tuple[str | None, list[tuple[str, int]], str]:
@@ -181,6 +214,7 @@ def _decode(raw: str | bytes) -> TokenRecord:
             scopes=tuple(data["scopes"]),
             created=data["created"],
             expires=data["expires"],
+            audience=data.get("audience"),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise StoreUnavailable(

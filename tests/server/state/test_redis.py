@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import hashlib
 import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import jinja2
 import pytest
 import redis.asyncio as aioredis
 
 from doris_mcp_server.auth import issue
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
-from doris_mcp_server.state import open_store
+from doris_mcp_server.keys import KeyRing
+from doris_mcp_server.sessions import Sessions
+from doris_mcp_server.state import Store, open_store
+from doris_mcp_server.state import redis as redis_module
+from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.redis import RedisStore
 
 LIMIT = 60.0
+ACL = Path(__file__).parents[3] / "templates/redis_sentinel/users.acl.j2"
 PASSWORD = "store-password"
 
 
@@ -101,6 +108,123 @@ async def test_an_expired_token_leaves_the_store_by_itself(port: int) -> None:
         await store.close()
 
 
+async def test_sessions_are_touched_and_ended_for_all_hosts_and_fade(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    client = aioredis.Redis(port=port, password=PASSWORD, decode_responses=True)
+    key = "doris-mcp:session:v1:s"
+    try:
+        assert await store.session("s") is None
+        await store.touch_session("s", 500)
+        assert await other_host.session("s") == "live"
+        assert 400 < await client.ttl(key) <= 500
+        await other_host.touch_session("s", 1000)
+        assert 900 < await client.ttl(key) <= 1000
+        await store.end_session("s", 300)
+        assert await other_host.session("s") == "ended"
+        assert 200 < await client.ttl(key) <= 300
+        await other_host.touch_session("s", 100)
+        assert await store.session("s") == "ended"
+        assert 200 < await client.ttl(key) <= 300
+        await other_host.touch_session("s", 900)  # a late touch may keep an end for longer, never undo it
+        assert await store.session("s") == "ended"
+        await client.set(key, "what a later release writes")
+        assert await store.session("s") == "live"
+        await store.end_session("gone", 0.0)
+        async with asyncio.timeout(LIMIT):
+            while await store.session("gone"):
+                await asyncio.sleep(0.01)
+    finally:
+        await client.aclose()
+        await store.close()
+        await other_host.close()
+
+
+def sessions(store: Store, idle: float = 1800) -> Sessions:
+    return Sessions(KeyRing([b"k" * 32]), store, idle_seconds=idle, max_seconds=86400)
+
+
+async def test_a_session_goes_from_host_to_host_and_ends_on_all(port: int) -> None:
+    here, sibling_bus, there = Bus(), Bus(), Bus()
+    here.forward = sibling_bus.deliver
+    stores = [open_store(settings(f"redis://127.0.0.1:{port}/0"), bus) for bus in (here, sibling_bus, there)]
+    host, sibling, other_host = (sessions(store) for store in stores)
+    try:
+        text = host.begin("ann", "2025-11-25").encode()
+        session = await other_host.find(text, "ann")
+        assert session == await sibling.find(text, "ann") == await host.find(text, "ann")
+        assert session is not None
+        assert await other_host.find(text, "bob") is None
+        await host.end(session)
+        assert host.warm(text, "ann") is sibling.warm(text, "ann") is None
+        assert await host.find(text, "ann") is await sibling.find(text, "ann") is None
+        async with asyncio.timeout(LIMIT):  # the other host believed it a moment ago, and may for two seconds
+            while await other_host.find(text, "ann"):
+                await asyncio.sleep(0.05)
+        assert await sessions(stores[2]).find(text, "ann") is None  # a worker that starts now
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_a_session_outlives_the_store_and_its_end_is_written_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = free_port()
+    config = f"port {chosen}\nrequirepass {PASSWORD}"
+    store = open_store(settings(f"redis://127.0.0.1:{chosen}/0"))
+    here = sessions(store)
+    text, other = (here.begin("ann", "2025-11-25").encode() for _ in range(2))
+    try:
+        with daemon(tmp_path, "redis", config):
+            await answers(chosen)
+            session = await sessions(store).find(text, "ann")
+            assert session is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(redis_module, "_BUDGET", 0.2)
+            assert await sessions(store).find(text, "ann") == session
+            await here.end(session)
+        assert await here.find(text, "ann") is None
+        with daemon(tmp_path, "redis", config):
+            await answers(chosen)
+            assert await store.session(session.id) is None
+            async with asyncio.timeout(LIMIT):
+                while not await store.session(session.id):
+                    assert await here.find(other, "ann")
+                    await asyncio.sleep(0.05)
+            assert await sessions(store).find(text, "ann") is None
+            await here.close()
+    finally:
+        await store.close()
+
+
+async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: Path) -> None:
+    environment = jinja2.Environment()
+    environment.filters["hash"] = lambda text, kind: hashlib.new(kind, text.encode()).hexdigest()
+    line = next(line for line in ACL.read_text().splitlines() if line.startswith("user app "))
+    rule = environment.from_string(line).render(
+        redis_sentinel_app_password=PASSWORD, redis_sentinel_app_prefix="doris-mcp:"
+    )
+    chosen = free_port()
+    with daemon(tmp_path, "redis", f"port {chosen}\n{rule}"):
+        await answers(chosen, None)
+        store = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"))
+        client = aioredis.Redis(port=chosen, username="app", password=PASSWORD)
+        try:
+            await store.touch_session("s", 10)
+            assert await store.session("s") == "live"
+            await store.end_session("s", 10)
+            assert await store.session("s") == "ended"
+            _, record = issue("ann", ("catalog:read",), ttl=3600)
+            await store.put_token("digest", record)
+            assert await store.get_token("digest") == record
+            with pytest.raises(aioredis.ResponseError, match="no permissions"):
+                await client.get("other:key")
+        finally:
+            await client.aclose()
+            await store.close()
+
+
 async def test_a_wrong_password_and_a_dead_store_are_typed_errors(port: int) -> None:
     for url, password, words in (
         (f"redis://127.0.0.1:{port}/0", "wrong", "refuses this server's account"),
@@ -173,6 +297,9 @@ async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(tm
                     except StoreUnavailable:
                         continue  # each attempt is bounded by itself
             assert await store.get_token("digest") == record
+            await store.end_session("s", 60)
+            await store.touch_session("s", 60)
+            assert await store.session("s") == "ended"
         finally:
             await asker.aclose()
             await store.close()
