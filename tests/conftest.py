@@ -39,10 +39,14 @@ class Running:
                 self.lines.append(line)
                 self._news.notify_all()
 
-    async def said(self, message: str, times: int = 1) -> dict[str, Any]:
-        """Wait until the server logged `message` that many times; the last of these lines."""
+    async def said(self, message: str, times: int = 1, **fields: object) -> dict[str, Any]:
+        """Wait until the server logged `message` with these fields that many times; the last of these lines.
+
+        A line may come a moment later than the answer it is about.
+        """
+        wanted = {"message": message, **fields}.items()
         async with asyncio.timeout(LIMIT), self._news:
-            while len(found := [line for line in self.lines if line["message"] == message]) < times:
+            while len(found := [line for line in self.lines if wanted <= line.items()]) < times:
                 assert self.process.returncode is None, f"the server ended: {self.lines}"
                 await self._news.wait()
             return found[times - 1]
@@ -61,13 +65,18 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def serving(
-    runtime: Path, *args: str, workers: int = 1, wait: bool = True, **variables: str
+    runtime: Path,
+    *args: str,
+    workers: int = 1,
+    wait: bool = True,
+    program: tuple[str, str] = ("-m", "doris_mcp_server"),
+    **variables: str,
 ) -> AsyncIterator[Running]:
     """Run `python -m doris_mcp_server --transport http` with these variables; ready when every worker listens."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DORIS_", "REDIS_"))}
     env = inherited | {"DORIS_MCP_RUNTIME_DIR": str(runtime), "DORIS_MCP_NODE_NAME": "node-a"} | variables
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "doris_mcp_server", "--transport", "http", "--port", "0"),
+        *(sys.executable, *program, "--transport", "http", "--port", "0"),
         *("--workers", str(workers), *args),
         env=env,
         stderr=asyncio.subprocess.PIPE,

@@ -8,11 +8,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doris_mcp_server import RELEASE, __version__, ctl
-from doris_mcp_server.config import Settings, load, read_env_file
 from doris_mcp_server.errors import ConfigError, ServerError
+
+if TYPE_CHECKING:
+    from doris_mcp_server.config import Settings
+
+# Each command imports what it needs: `ctl`, asked for each second by a roll, needs next to nothing.
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -121,6 +125,7 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from doris_mcp_server.config import load
     from doris_mcp_server.observe import configure_logging
 
     settings = load(_flags(args))
@@ -134,7 +139,7 @@ def _serve(args: argparse.Namespace) -> int:
     return _run(settings)
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: "Settings") -> int:
     if settings.transport == "http":
         from doris_mcp_server import process
 
@@ -146,6 +151,8 @@ def _run(settings: Settings) -> int:
 
 
 def _check_config(args: argparse.Namespace) -> int:
+    from doris_mcp_server.config import load
+
     settings = load(_flags(args), _environment(args))
     print(
         f"settings are good: {settings.transport} on {settings.host}:{settings.port}, {settings.worker_count} workers"
@@ -160,6 +167,8 @@ def _environment(args: argparse.Namespace) -> dict[str, str]:
     """
     if not args.env_file:
         return dict(os.environ)
+    from doris_mcp_server.config import read_env_file
+
     beside = {"CREDENTIALS_DIRECTORY": str(Path(args.env_file).parent / "credentials")}
     return {**beside, **read_env_file(args.env_file), **os.environ}
 
@@ -198,6 +207,7 @@ def _in_words(status: dict[str, Any]) -> str:
 
 def _token(args: argparse.Namespace) -> int:
     from doris_mcp_server import tokens
+    from doris_mcp_server.config import load
 
     settings = load(environ=_environment(args), serving=False)
     return asyncio.run(tokens.run(args, settings))

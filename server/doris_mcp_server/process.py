@@ -1,66 +1,48 @@
 """The supervisor: one child process per listening socket, kept alive, drained together, ended within a limit.
 
-Sockets come from systemd when it holds them (their queues then outlive a restart), else they are bound here, one
-per worker with SO_REUSEPORT, because a shared accept queue does not spread connections evenly.
+It imports what a worker needs once and forks each worker from itself: one start-up to pay and one copy in memory,
+however many there are. So nothing in here may make a thread: a process that has some cannot be forked.
 """
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from doris_mcp_server import RELEASE, ctl
+from doris_mcp_server.child import START_LIMIT, Child
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import ConfigError, InvalidArgument, ServerError
+from doris_mcp_server.errors import InvalidArgument, ServerError
+from doris_mcp_server.fork import fork
 from doris_mcp_server.observe import event, notify_systemd
+from doris_mcp_server.sockets import listening_sockets
 
-SILENT_LIMIT = 10.0  # seconds a worker's event loop may be silent before it is replaced
-START_LIMIT = 60.0  # seconds a worker may take until it listens
 EXTRA = 8.0  # seconds beyond the drain limit until what is left is killed
 BACKOFF = (0.1, 10.0)  # seconds until a crashed worker is started again: first, at most
+LINE_LIMIT = 1 << 20  # bytes a line from a worker may have
 
-
-@dataclass(slots=True)
-class Child:
-    """A worker process as its supervisor sees it."""
-
-    slot: int
-    process: asyncio.subprocess.Process
-    writer: asyncio.StreamWriter
-    born: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
-    state: dict[str, Any] = field(default_factory=lambda: {"started": False, "inflight": 0, "ready": False})
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    successor: "Child | None" = None  # set when a reload replaces this worker
-
-    @property
-    def retiring(self) -> bool:
-        return self.successor is not None
-
-    def tell(self, what: str) -> None:
-        if not self.writer.is_closing():
-            self.writer.write(json.dumps({"do": what}).encode() + b"\n")
-
-    def silent(self) -> bool:
-        limit = SILENT_LIMIT if self.started.is_set() else START_LIMIT
-        return time.monotonic() - self.heard > limit
+Work = Callable[[Settings, bool, socket.socket, list[socket.socket]], None]
+"""What a worker process runs, `worker.main`: settings, whether it is drained, control pipe, listening sockets."""
 
 
 class Supervisor:
     """Runs the workers of one host until told to stop."""
 
-    def __init__(self, settings: Settings, sockets: list[socket.socket]) -> None:
+    def __init__(self, settings: Settings, sockets: list[socket.socket], work: Work) -> None:
         self._settings = settings
+        self._work = work
         self._runtime = Path(settings.runtime_dir)
         self._lease = self._runtime / "drain"
         slots = min(settings.worker_count, len(sockets))
@@ -97,58 +79,71 @@ class Supervisor:
         """Keep one worker on this slot's sockets; crashed ones come back, later and later while they keep crashing."""
         pause = BACKOFF[0]
         while not self._stopping.is_set():
-            child = await self._spawn(slot)
-            code = await child.process.wait()
-            while child.successor is not None:
-                child = child.successor
+            lived = 0.0
+            what, about = "worker ended", dict[str, Any]()
+            try:
+                child = await self._spawn(slot)
                 code = await child.process.wait()
+                while child.successor is not None:
+                    child = child.successor
+                    code = await child.process.wait()
+                lived = time.monotonic() - child.born
+                about = {"worker": child.process.pid, "code": code}
+            except ServerError as error:
+                what, about = "worker not started", {"reason": error.message, "hint": error.hint}
             if self._stopping.is_set():
                 return
-            lived = time.monotonic() - child.born
             pause = BACKOFF[0] if lived > 30 else min(pause * 2, BACKOFF[1])
-            event(
-                "worker ended",
-                level=logging.ERROR,
-                worker=child.process.pid,
-                code=code,
-                again_in_s=round(pause, 1),
-            )
+            event(what, level=logging.ERROR, **about, again_in_s=round(pause, 1))
             await asyncio.sleep(pause)
 
     async def _spawn(self, slot: int) -> Child:
+        """A new worker on this slot's sockets. Raises: ServerError when there cannot be one now."""
+        sockets = self._slots[slot]
         ours, theirs = socket.socketpair()
-        fds = [sock.fileno() for sock in self._slots[slot]]
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                _own_python(),
-                "-c",
-                f"from doris_mcp_server.worker import main; main({theirs.fileno()}, {fds})",
-                pass_fds=[theirs.fileno(), *fds],
-                stdin=asyncio.subprocess.DEVNULL,
-                # Its own process group: Ctrl-C reaches the supervisor only, which drains in order.
-                process_group=0,
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+            if self._stopping.is_set():
+                writer.close()
+                raise ServerError("the server is stopping")
+            try:
+                process = fork(
+                    lambda: self._work(self._settings, self._draining, theirs, sockets),
+                    keep={theirs.fileno(), *(sock.fileno() for sock in sockets)},
+                )
+            except OSError as error:
+                writer.close()
+                raise ServerError(
+                    f"no process for a worker: {error.strerror}", hint="look at the host's memory and TasksMax"
+                ) from None
         child = Child(slot, process, writer)
         self._children.append(child)
-        first = {"settings": self._settings.model_dump(), "drained": self._draining}
-        writer.write(json.dumps(first).encode() + b"\n")
         self._background(self._hear(child, reader))
         return child
 
     async def _hear(self, child: Child, reader: asyncio.StreamReader) -> None:
-        """Take in a worker's ticks until its end of the pipe closes, then wait for its exit."""
-        while line := await reader.readline():
-            child.heard = time.monotonic()
-            child.state = json.loads(line)
-            if child.state["started"] and not child.started.is_set():
-                child.started.set()
-                event("worker listens", worker=child.process.pid)
-                self._tell_systemd()
+        """Take in a worker's ticks and events until its end of the pipe closes, then wait for its exit."""
+        # A worker that is killed may leave half a line, or unread events: then the pipe is reset, not ended.
+        with contextlib.suppress(ConnectionError):
+            while (line := await reader.readline()).endswith(b"\n"):
+                child.heard = time.monotonic()
+                self._take_in(child, json.loads(line))
         await child.process.wait()
         child.writer.close()
         self._children.remove(child)
         _forget_metrics(child.process.pid)
+
+    def _take_in(self, child: Child, said: dict[str, Any]) -> None:
+        if event_of_bus := said.get("event"):
+            for other in self._children:
+                if other is not child:
+                    other.pass_on(event_of_bus)
+            return
+        child.state = said
+        if said["started"] and not child.started.is_set():
+            child.started.set()
+            event("worker listens", worker=child.process.pid)
+            self._tell_systemd()
 
     async def _watch(self) -> None:
         """Once a second: replace silent workers, end a drain whose lease ran out, feed systemd's watchdog."""
@@ -298,17 +293,7 @@ class Supervisor:
             "ready": ready and not self._draining,
             "reasons": reasons,
             "inflight": self._inflight,
-            "workers": [
-                {
-                    "pid": c.process.pid,
-                    "state": "retiring" if c.retiring else "serving" if c.started.is_set() else "starting",
-                    "ready": c.state["ready"],
-                    "inflight": c.state["inflight"],
-                    "served": c.state.get("served", 0),
-                    "draining": c.state.get("draining", False),
-                }
-                for c in self._children
-            ],
+            "workers": [child.status() for child in self._children],
         }
 
     def _state(self) -> str:
@@ -324,53 +309,11 @@ class Supervisor:
             notify_systemd(f"READY=1\nSTATUS={state}, {len(self._slots)} workers, release {RELEASE}")
 
 
-def _own_python() -> str:
-    """This interpreter inside its own release: a `current` link flipped meanwhile must not change it."""
-    python = Path(sys.executable)
-    return str(python.parent.resolve() / python.name)
-
-
 def _forget_metrics(pid: int) -> None:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import multiprocess
 
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-# -- sockets -------------------------------------------------------------------------------------------------
-
-
-def listening_sockets(settings: Settings) -> list[socket.socket]:
-    """Sockets from systemd when it passed any, else one per worker on host and port.
-
-    Raises: ConfigError when the address is in use or not ours.
-    """
-    if os.environ.get("LISTEN_PID") == str(os.getpid()):
-        count = int(os.environ["LISTEN_FDS"])
-        return [socket.socket(fileno=3 + index) for index in range(count)]
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    port = settings.port
-    try:
-        # SO_REUSEPORT would let a second server join an address in use without a word: probe without it first.
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, port))
-            probe.listen(1)
-        sockets = []
-        for _ in range(settings.worker_count):
-            sock = socket.socket(family)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((settings.host, port))
-            sock.listen(2048)
-            port = sock.getsockname()[1]
-            sockets.append(sock)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{port}: {error.strerror}",
-            hint=f"see who holds it with: ss -ltnp 'sport = :{port}'; or choose another --port",
-        ) from None
-    return sockets
 
 
 def serve(settings: Settings) -> int:
@@ -388,6 +331,8 @@ def serve(settings: Settings) -> int:
         address = "{}:{}".format(*sockets[0].getsockname()[:2])
         settings = settings.model_copy(
             update={
+                # Without any, each worker would make its own and refuse what another one sealed.
+                "keys": settings.keys or (() if settings.token_key else (secrets.token_hex(32),)),
                 "runtime_dir": runtime,
                 "ctl_socket": settings.ctl_socket or str(Path(runtime) / "ctl.sock"),
             }
@@ -399,8 +344,24 @@ def serve(settings: Settings) -> int:
             release=RELEASE,
             node=settings.node_name,
         )
-        return asyncio.run(_supervise(settings, sockets))
+        return asyncio.run(_supervise(settings, sockets, _load_worker(settings)))
 
 
-async def _supervise(settings: Settings, sockets: list[socket.socket]) -> int:
-    return await Supervisor(settings, sockets).run()
+async def _supervise(settings: Settings, sockets: list[socket.socket], work: Work) -> int:
+    return await Supervisor(settings, sockets, work).run()
+
+
+def _load_worker(settings: Settings) -> Work:
+    """Import all that a worker runs on. After PROMETHEUS_MULTIPROC_DIR is set, which prometheus_client reads then."""
+    # What is imported now or later comes from this release, even when `current` is flipped to another meanwhile.
+    sys.path[:] = [os.path.realpath(entry) for entry in sys.path]
+    for module in list(sys.modules.values()):
+        if isinstance(path := getattr(module, "__path__", None), list):
+            path[:] = [os.path.realpath(entry) for entry in path]
+    gc.disable()  # nothing here becomes garbage
+    from doris_mcp_server import worker
+
+    worker.preload(settings)
+    gc.freeze()  # a collection would write to each object's page, and unshare it
+    gc.enable()
+    return worker.main

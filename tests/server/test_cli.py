@@ -1,6 +1,8 @@
 """The command line: help, versions, and errors of one line that name the fix."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,19 @@ def test_version_says_version_and_release(capsys: pytest.CaptureFixture[str]) ->
     seen = json.loads(capsys.readouterr().out)
     assert set(seen) == {"version", "release"}
     assert seen["release"].startswith(seen["version"])
+
+
+def test_ctl_does_not_import_the_server_it_asks() -> None:
+    script = """
+import sys
+from doris_mcp_server.cli import main
+assert main(["ctl", "--socket", "/nonexistent.sock", "status"]) == 1
+names = [name.split(".") for name in sys.modules]
+print(*{name[1] for name in names if name[0] == "doris_mcp_server" and name[1:]}, *{n[0] for n in names} & {"pydantic"})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    # The demo engine's part is its options on the command line.
+    assert set(done.stdout.split()) <= {"cli", "ctl", "errors", "sandbox", "observe"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The supervisor: even workers, crashes, drains, leases and restarts of a real server."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -18,6 +19,33 @@ from .conftest import LIMIT, TOKEN, Launch, Running, modern
 SMOKE = "smoke-token-0123456789"
 QUERY = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT 1"}})
 SLOW = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT sleep(2)"}})
+
+# A server whose workers say hello to each other when they get SIGUSR1.
+TALKING = """
+import asyncio, os, signal, sys
+from doris_mcp_server import cli, worker
+from doris_mcp_server.observe import event
+
+class Talking(worker.App):
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.bus.subscribe("hello", lambda data: event("heard", of=data["pid"]))
+        hello = lambda: self.bus.publish("hello", {"pid": os.getpid()})
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, hello)
+
+worker.App = Talking
+sys.exit(cli.main(sys.argv[1:]))
+"""
+CRASHING = """
+import sys
+from doris_mcp_server import cli, worker
+
+def main(*args):
+    raise RuntimeError("not today")
+
+worker.main = main
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
 async def status(server: Running) -> dict:  # type: ignore[type-arg]
@@ -37,6 +65,19 @@ async def asked(client: aiohttp.ClientSession, url: str) -> tuple[int, str | Non
         return response.status, response.headers.get("connection")
 
 
+def offspring(pid: int) -> dict[int, str]:
+    """The children of a process and the state each is in: Z for one that was not reaped."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(parent) == pid:
+            found[int(stat.parent.name)] = state
+    return found
+
+
 async def until_inflight(server: Running, count: int) -> None:
     async with asyncio.timeout(LIMIT):
         while (await status(server))["inflight"] != count:
@@ -53,15 +94,93 @@ async def test_a_killed_worker_is_replaced(launch: Launch, http: aiohttp.ClientS
         after = await status(server)
         assert after["state"] == "running"
         assert len({w["pid"] for w in after["workers"]} & {w["pid"] for w in before["workers"]}) == 1
+        children = offspring(server.process.pid)
+        assert set(children) == {w["pid"] for w in after["workers"]}
+        assert "Z" not in children.values()
 
 
-async def test_no_worker_outlives_a_killed_supervisor(launch: Launch) -> None:
+async def test_sigterm_to_a_worker_drains_that_one_only(launch: Launch) -> None:
     async with launch(workers=2) as server:
-        workers = (await status(server))["workers"]
+        one, other = (w["pid"] for w in (await status(server))["workers"])
+        os.kill(one, signal.SIGTERM)
+        assert (await server.said("worker ended"))["code"] == 0
+        await server.said("worker listens", 3)
+        assert [line["pid"] for line in server.lines if line["message"] == "drained"] == [one]
+        after = await status(server)
+        assert after["state"] == "running"
+        assert other in {w["pid"] for w in after["workers"]}
+        os.kill(other, signal.SIGHUP)  # to reload is the supervisor's: of no effect here
+        os.kill(other, signal.SIGTERM)
+        assert (await server.said("worker ended", 2))["code"] == 0
+
+
+async def test_a_worker_that_crashes_at_once_is_started_later_and_later(launch: Launch) -> None:
+    async with launch(program=("-c", CRASHING), wait=False) as server:
+        await server.said("worker ended", 4)
+        ended = [line for line in server.lines if line["message"] == "worker ended"]
+        assert [line["again_in_s"] for line in ended[:4]] == [0.2, 0.4, 0.8, 1.6]
+        assert {line["code"] for line in ended} == {1}
+        crashed = await server.said("process crashed")
+        assert "not today" in crashed["exception"]
+        server.signal(signal.SIGTERM)
+        assert await server.process.wait() == 0
+
+
+async def test_what_one_worker_tells_all_the_others_hear_once(launch: Launch) -> None:
+    async with launch(program=("-c", TALKING), workers=3) as server:
+        pids = [w["pid"] for w in (await status(server))["workers"]]
+        for count, pid in enumerate(pids, 1):
+            os.kill(pid, signal.SIGUSR1)
+            await server.said("heard", 3 * count)
+        heard = [(line["of"], line["pid"]) for line in server.lines if line["message"] == "heard"]
+        assert sorted(heard) == sorted((of, pid) for of in pids for pid in pids)
+
+
+async def test_a_retiring_worker_hears_events_until_its_last_call_is_over(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    async with launch("--sandbox", program=("-c", TALKING)) as server:
+        await server.said("doris answers")
+        (old,) = [w["pid"] for w in (await status(server))["workers"]]
+        slow = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT sleep(20)"}})
+        running = asyncio.create_task(http.post(f"{server.url}/mcp", **slow))
+        await until_inflight(server, 1)
+        server.signal(signal.SIGHUP)
+        await server.said("reloaded")
+        (new,) = [w["pid"] for w in (await status(server))["workers"] if w["state"] == "serving"]
+        os.kill(new, signal.SIGUSR1)
+        await server.said("heard", 2)
+        assert {line["pid"] for line in server.lines if line["message"] == "heard"} == {old, new}
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_worker_killed_with_events_unread_is_replaced_like_any_other(launch: Launch) -> None:
+    async with launch(program=("-c", TALKING), workers=3) as server:
+        stuck, *others = [w["pid"] for w in (await status(server))["workers"]]
+        os.kill(stuck, signal.SIGSTOP)
+        os.kill(others[0], signal.SIGUSR1)
+        await server.said("heard", 2)  # by both others, so it was passed on to the stuck one too
+        os.kill(stuck, signal.SIGKILL)
+        await server.said("worker listens", 4)
+        assert (await status(server))["state"] == "running"
+
+
+@pytest.mark.parametrize("unread", [False, True])
+async def test_no_worker_outlives_a_killed_supervisor(launch: Launch, unread: bool) -> None:
+    async with launch(program=("-c", TALKING), workers=2) as server:
+        pids = [w["pid"] for w in (await status(server))["workers"]]
+        if unread:  # what it left unread resets the pipe instead of ending it
+            server.signal(signal.SIGSTOP)
+            for count in (1, 2):
+                for pid in pids:
+                    os.kill(pid, signal.SIGUSR1)
+                await server.said("heard", 2 * count)
         server.signal(signal.SIGKILL)
         await server.process.wait()
-        for worker in workers:
-            await until_pid_gone(worker["pid"])
+        for pid in pids:
+            await until_pid_gone(pid)
 
 
 async def test_sigterm_finishes_the_running_call_refuses_new_ones_and_exits_0(
