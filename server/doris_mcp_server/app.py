@@ -6,23 +6,23 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
 
-from mcp.server.stdio import stdio_server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
-from sse_starlette.sse import AppStatus
-
 from doris_mcp_server import RELEASE
+from doris_mcp_server.answers import Answers
 from doris_mcp_server.asgi import Application, Gate
 from doris_mcp_server.auth import Verifier
+from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.pool import Limits, Pool, Route
 from doris_mcp_server.errors import DorisUnavailable
 from doris_mcp_server.health import Check, Health
+from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import Protocol
+from doris_mcp_server.protocol.calls import Calls
+from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
-from doris_mcp_server.tools import Context
+from doris_mcp_server.tools import TOOLS, Context, Tool
 
 CLOSE_LIMIT = 3.0  # seconds any one part may take to close
 
@@ -34,9 +34,10 @@ class App:
         self.settings = settings
         self.metrics = Metrics()
         self.metrics.build_info.labels(RELEASE).set(1)
-        self.gate = Gate()
+        answers = Answers(settings.node_name)
+        self.gate = Gate(answers)
         self.bus = Bus()
-        self.store = open_store(settings)
+        self.store = open_store(settings, self.bus)
         self.pool = Pool(
             Route(
                 host=settings.doris_host or "",
@@ -53,31 +54,31 @@ class App:
             checks.append(Check("store", self.store.ping))
         self.health = Health(checks)
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
-        self.protocol = Protocol(
-            lambda principal: Context(doris=self.pool, limits=limits, principal=principal), self.metrics
+        calls = Calls(lambda principal: Context(doris=self.pool, limits=limits, principal=principal), self.metrics)
+        keys = KeyRing.of(settings)
+        self.sessions = Sessions(
+            keys,
+            self.store,
+            idle_seconds=settings.session_idle_seconds,
+            max_seconds=settings.session_max_seconds,
         )
-        self.manager = StreamableHTTPSessionManager(
-            self.protocol.server,
-            stateless=True,
-            # No JSON-only mode: with it a client that goes away no longer cancels the handler.
-            json_response=False,
-            # asgi has checked Host and Origin before the token; None would also switch the check off, silently.
-            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-            max_request_body_size=settings.max_body_bytes,
-        )
+        resources = Resources(settings)
+        self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
             settings,
+            answers=answers,
             gate=self.gate,
             health=self.health,
             verifier=Verifier(settings, self.store),
+            resources=resources,
             metrics=self.metrics,
-            mcp=self.manager.handle_request,
+            protocol=self.protocol,
             lifespan=self._lifespan,
         )
 
     def end_streams(self) -> None:
         """Give every open event stream its final frame: the server is about to stop."""
-        self.protocol.listen.close()
+        self.protocol.end_streams()
 
     async def _ping_doris(self) -> None:
         if not self.settings.doris_host:
@@ -89,29 +90,34 @@ class App:
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         """The HTTP worker's life. Starting needs neither Doris nor the store: health finds out."""
-        # sse-starlette would cut legacy answers half a second into an exit; the drain waits for them instead.
-        AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
         watch = asyncio.create_task(self.health.watch())
         try:
-            async with self.manager.run():
-                yield
+            yield
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
             await self._close()
 
     async def _close(self) -> None:
+        await _bounded("protocol", self.protocol.close())
+        await _bounded("sessions", self.sessions.close())
         await _bounded("doris pool", self.pool.close(CLOSE_LIMIT))
         await _bounded("store", self.store.close())
 
     async def serve_stdio(self) -> None:
         """One client on stdin and stdout, until stdin ends."""
-        server = self.protocol.server
         try:
-            async with stdio_server() as (reader, writer):
-                await server.run(reader, writer, server.create_initialization_options())
+            await (await self.protocol.sdk()).serve_stdio()
         finally:
             await self._close()
+
+
+def _tools(settings: Settings) -> tuple[Tool, ...]:
+    if settings.test_fixtures == "none":
+        return TOOLS
+    from doris_mcp_server import fixtures
+
+    return (*TOOLS, *fixtures.TOOLS)
 
 
 async def _bounded(name: str, closing: Awaitable[None]) -> None:

@@ -1,62 +1,69 @@
 """The way in over HTTP: the drain gate, Host and Origin, the bearer token; then MCP, health or metrics.
 
-Order for `/mcp`: gate → Host/Origin → method → token → SDK (which limits the body before it parses).
+Order for `/mcp`: headers → gate → Host/Origin → token → protocol (which limits the body before it parses). An
+ordinary request awaits nothing on this way.
 """
 
 import asyncio
-import json
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import orjson
+
 from doris_mcp_server import RELEASE
-from doris_mcp_server.auth import LOCAL, SMOKE, Verifier, bearer
+from doris_mcp_server.answers import Answers, Header, Receive, Scope, Send
+from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
+from doris_mcp_server.challenge import METADATA_PATHS, Refusal, Resources, error_body
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.health import Health
 from doris_mcp_server.observe import Metrics, event
-from doris_mcp_server.protocol import PRINCIPAL
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from doris_mcp_server.protocol import ClientGone, Protocol, Request
 
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-_JSON = (b"content-type", b"application/json")
-_SECURITY = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-]
+_RETRY: Header = (b"retry-after", b"1")
+# Sent twice, two readers on the way may act on different ones.
+_ONCE = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"mcp-session-id", b"origin"})
 
 
 class Gate:
     """Counts requests in flight and, while draining, lets none in."""
 
-    def __init__(self) -> None:
-        self.draining = False
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self.inflight = 0
         self.served = 0  # requests let in since this worker began
         self._idle = asyncio.Event()
-        self._idle.set()
+        self._waited_for = False
+
+    @property
+    def draining(self) -> bool:
+        return self._answers.closing
+
+    @draining.setter
+    def draining(self, yes: bool) -> None:
+        self._answers.closing = yes  # whoever is answered now is asked to leave the connection, too
 
     def enter(self) -> None:
         self.inflight += 1
         self.served += 1
-        self._idle.clear()
 
     def leave(self) -> None:
         self.inflight -= 1
-        if self.inflight == 0:
+        if self._waited_for and not self.inflight:
             self._idle.set()
 
     async def idle(self, timeout: float) -> bool:
         """Wait until nothing is in flight; False when that took longer than `timeout` seconds."""
+        self._waited_for = True
         try:
             async with asyncio.timeout(timeout):
-                await self._idle.wait()
+                while self.inflight:
+                    self._idle.clear()
+                    await self._idle.wait()
         except TimeoutError:
             return False
         return True
@@ -66,27 +73,32 @@ class HostPolicy:
     """Which Host and Origin headers are ours: the defence against DNS rebinding."""
 
     def __init__(self, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        self._local = frozenset(name.encode() for name in _LOCAL_NAMES)
         self._hosts = {host.lower().encode() for host in (*_LOCAL_NAMES, *hosts)}
+        self._seen: set[bytes | None] = set()
         self._origins = {origin.lower().rstrip("/").encode() for origin in origins}
 
-    def refusal(self, headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    def refusal(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         """(status, words) when a request is not for us or comes from a foreign page; None when it is fine."""
-        hosts = [value.lower() for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self._known(hosts[0]):
+        host = headers.get(b"host")
+        if host not in self._seen and (host is None or not self._known(host.lower())):
             return 421, "this server does not answer to that Host; operators: DORIS_MCP_ALLOWED_HOSTS"
-        for name, value in headers:
-            if name == b"origin" and not self._own_origin(value.lower()):
-                return 403, "requests from that Origin are not allowed; operators: DORIS_MCP_ALLOWED_ORIGINS"
+        origin = headers.get(b"origin")
+        if origin is not None and not self._own_origin(origin.lower()):
+            return 403, "requests from that Origin are not allowed; operators: DORIS_MCP_ALLOWED_ORIGINS"
         return None
 
     def _known(self, host: bytes) -> bool:
-        return host in self._hosts or _without_port(host) in self._hosts
+        known = host in self._hosts or _without_port(host) in self._hosts
+        if known and len(self._seen) < 100:  # bounded: callers choose the port
+            self._seen.add(host)
+        return known
 
     def _own_origin(self, origin: bytes) -> bool:
         if origin in self._origins:
             return True
         scheme, _, rest = origin.partition(b"://")
-        return scheme in (b"http", b"https") and _without_port(rest) in {name.encode() for name in _LOCAL_NAMES}
+        return scheme in (b"http", b"https") and _without_port(rest) in self._local
 
 
 def _without_port(host: bytes) -> bytes:
@@ -101,90 +113,110 @@ class Application:
         self,
         settings: Settings,
         *,
+        answers: Answers,
         gate: Gate,
         health: Health,
         verifier: Verifier,
+        resources: Resources,
         metrics: Metrics,
-        mcp: ASGIApp,
+        protocol: Protocol,
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
+        self._answers = answers
         self._gate = gate
         self._health = health
         self._verifier = verifier
+        self._resources = resources
         self._metrics = metrics
-        self._mcp = mcp
+        self._protocol = protocol
         self._lifespan = lifespan
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
         self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self._headers = [(b"x-served-by", settings.node_name.encode("ascii", "replace")), *_SECURITY]
-        self._routes: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+        self._routes: dict[str, Callable[[Scope, Receive, Send], Awaitable[int]]] = {
             "/mcp": self._serve_mcp,
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/health": self._health_page,
             "/metrics": self._metrics_page,
+            **dict.fromkeys(METADATA_PATHS, self._metadata),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
             return
-        route = self._routes.get(scope["path"])
-        label = scope["path"] if route else "other"  # a metric label must not be the caller's to choose
-        sent = 0
-
-        async def answer(message: Message) -> None:
-            nonlocal sent
-            if message["type"] == "http.response.start":
-                sent = message["status"]
-                headers = [*message.get("headers", ()), *self._headers]
-                if self._gate.draining:
-                    headers = [h for h in headers if h[0] != b"connection"] + [(b"connection", b"close")]
-                message = {**message, "headers": headers}
-            await send(message)
-
+        label = scope["path"]
+        route = self._routes.get(label)
+        if route is None:
+            label, route = "other", self._nothing  # a metric label must not be the caller's to choose
+        status = 500
         try:
-            if route is None:
-                await _reply(answer, 404, {"error": "not found"})
-            else:
-                await route(scope, receive, answer)
+            status = await route(scope, receive, send)
+        except ClientGone:
+            status = 499
+        except asyncio.CancelledError:
+            status = 499
+            raise
         except Exception:
             logging.getLogger("doris_mcp").exception("unexpected error in %s", label)
-            if not sent:
-                await _reply(answer, 500, {"error": "unexpected error; the server's log has the cause"})
+            await self._fail(send)
         finally:
-            self._metrics.requests.labels(label, str(sent or "none")).inc()
+            self._metrics.request(label, status)
 
-    async def _serve_mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = scope["headers"]
-        token = bearer(headers)
-        if self._gate.draining and not self._proves_the_host(token):
-            await self._turn_away(receive, send)
-            return
-        if refusal := self._policy.refusal(headers):
-            status, words = refusal
-            await _reply(send, status, {"error": words})
-            return
-        if scope["method"] != "POST":
-            # Stateless: there is no session to stream to (GET) or to end (DELETE).
-            await _reply(send, 405, {"error": "POST only"}, (b"allow", b"POST"))
-            return
+    async def _serve_mcp(self, scope: Scope, receive: Receive, send: Send) -> int:
+        pairs = scope["headers"]
+        headers = dict(pairs)
+        if len(headers) != len(pairs) and (name := _twice(pairs)):
+            # Two tokens are no token: that one is for the challenge to say.
+            if name != b"authorization":
+                words = f"the header {name.decode('latin-1')} may be sent only once"
+                return await self._refuse(send, 421 if name == b"host" else 400, words)
+            del headers[b"authorization"]
+        authorization = headers.get(b"authorization")
+        principal = self._verifier.warm(authorization) if authorization is not None else None
+        if self._gate.draining and not (principal is not None and principal.name == SMOKE):
+            return await self._turn_away(receive, send)
+        if (refusal := self._policy.refusal(headers)) is not None:
+            return await self._refuse(send, *refusal)
+        method = scope["method"]
         self._gate.enter()
-        self._metrics.inflight.inc()
         try:
-            if await self._authorise(token, scope, send):
-                await self._mcp(scope, receive, send)
+            known = principal or await self._identify(scope)
+            if isinstance(known, Refusal):
+                return await self._send(send, known)
+            if method == "POST":
+                return await self._protocol.post(Request(scope, headers, known, receive, send))
+            if method == "DELETE":
+                return await self._protocol.delete(Request(scope, headers, known, receive, send))
+            if method != "GET":
+                return await self._refuse(send, 405, "POST, GET or DELETE only", (b"allow", b"POST, GET, DELETE"))
         finally:
-            self._metrics.inflight.dec()
             self._gate.leave()
+        # A stream lasts as long as its client likes: it is not in flight, and a drain does not wait for it.
+        return await self._protocol.get(Request(scope, headers, known, receive, send))
 
-    def _proves_the_host(self, token: str | None) -> bool:
-        """Only the operator's smoke token passes a closed gate: a host is proved before it is put back."""
-        principal = self._verifier.static(token) if token else None
-        return principal is not None and principal.name == SMOKE
+    async def _identify(self, scope: Scope) -> Principal | Refusal:
+        """The caller, or the answer to one whom nobody knows."""
+        if not self._verifier.required:
+            return LOCAL
+        resource = self._resources.of(scope)
+        token = bearer(scope["headers"])
+        if token is None:
+            self._metrics.auth_failure("missing")
+            return resource.missing
+        try:
+            principal = await self._verifier.verify(token)
+        except StoreUnavailable as error:
+            event("token not verified: store away", level=logging.WARNING, reason=error.message)
+            self._metrics.auth_failure("store")
+            return Refusal(503, [(b"retry-after", b"2")], error_body("the token store is away; try again"))
+        if principal is None:
+            self._metrics.auth_failure("invalid")
+            return resource.invalid
+        return principal
 
-    async def _turn_away(self, receive: Receive, send: Send) -> None:
+    async def _turn_away(self, receive: Receive, send: Send) -> int:
         # The body is read and dropped first: closing on unread bytes resets the connection, and the reset can
         # overtake the 503 that tells the balancer to go to the next member.
         size, more = 0, True
@@ -192,71 +224,68 @@ class Application:
             message = await receive()
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
-        self._metrics.refused_draining.inc()
-        await _reply(send, 503, {"error": "this host is draining; try again"}, (b"retry-after", b"1"))
+        self._metrics.drain_refused()
+        return await self._refuse(send, 503, "this host is draining; try again", _RETRY)
 
-    async def _authorise(self, token: str | None, scope: Scope, send: Send) -> bool:
-        if not self._verifier.required:
-            scope[PRINCIPAL] = LOCAL
-            return True
-        if token is None:
-            self._metrics.auth_failures.labels("missing").inc()
-            await _reply(send, 401, {"error": "a bearer token is required"}, (b"www-authenticate", b"Bearer"))
-            return False
-        try:
-            principal = await self._verifier.verify(token)
-        except StoreUnavailable as error:
-            event("token not verified: store away", level=logging.WARNING, reason=error.message)
-            self._metrics.auth_failures.labels("store").inc()
-            await _reply(send, 503, {"error": "the token store is away; try again"}, (b"retry-after", b"2"))
-            return False
-        if principal is None:
-            self._metrics.auth_failures.labels("invalid").inc()
-            await _reply(
-                send,
-                401,
-                {"error": "the bearer token is not valid"},
-                (b"www-authenticate", b'Bearer error="invalid_token"'),
-            )
-            return False
-        scope[PRINCIPAL] = principal
-        return True
+    async def _refuse(self, send: Send, status: int, words: str, *headers: Header) -> int:
+        return await self._send(send, Refusal(status, list(headers), error_body(words)))
 
-    async def _livez(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _reply(send, 200, {"status": "alive"})
+    async def _send(self, send: Send, refusal: Refusal) -> int:
+        await self._answers.send(send, refusal.status, refusal.body, *refusal.headers)
+        return refusal.status
 
-    async def _readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, words = self._state()
-        await _reply(send, status, {"status": words, "checks": self._health.report()})
+    async def _fail(self, send: Send) -> None:
+        # When an answer had begun already, uvicorn takes no second one and cuts the connection.
+        with contextlib.suppress(RuntimeError):
+            await self._refuse(send, 500, "unexpected error; the server's log has the cause")
 
-    async def _health_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, words = self._state()
-        await _reply(
-            send,
-            status,
-            {"status": words, "checks": self._health.report(), "node": self._node, "release": RELEASE},
-        )
+    # -- the other pages -------------------------------------------------------------------------------------
 
-    def _state(self) -> tuple[int, str]:
+    async def _nothing(self, scope: Scope, receive: Receive, send: Send) -> int:
+        return await self._page(send, 404, {"error": "not found"})
+
+    async def _metadata(self, scope: Scope, receive: Receive, send: Send) -> int:
+        if (refusal := self._policy.refusal(dict(scope["headers"]))) is not None:
+            return await self._refuse(send, *refusal)
+        if scope["method"] not in ("GET", "HEAD"):
+            return await self._refuse(send, 405, "GET only", (b"allow", b"GET, HEAD"))
+        await self._answers.send(send, 200, self._resources.of(scope).metadata)
+        return 200
+
+    async def _livez(self, scope: Scope, receive: Receive, send: Send) -> int:
+        return await self._page(send, 200, {"status": "alive"})
+
+    async def _readyz(self, scope: Scope, receive: Receive, send: Send) -> int:
+        status, words = self.state()
+        return await self._page(send, status, {"status": words, "checks": self._health.report()})
+
+    async def _health_page(self, scope: Scope, receive: Receive, send: Send) -> int:
+        status, words = self.state()
+        page = {"status": words, "checks": self._health.report(), "node": self._node, "release": RELEASE}
+        return await self._page(send, status, page)
+
+    def state(self) -> tuple[int, str]:
+        """Whether this worker wants requests: HTTP status and a word."""
         if self._gate.draining:
             return 503, "draining"
         return (200, "ready") if self._health.ready else (503, "not_ready")
 
-    async def _metrics_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._metrics.ready.set(self._state()[0] == 200)
-        self._metrics.draining.set(self._gate.draining)
+    def flush_metrics(self) -> None:
+        """Put what was counted, and how this worker is, where the scrape of any worker of the host finds it."""
+        self._metrics.inflight = self._gate.inflight
+        self._metrics.draining = self._gate.draining
+        self._metrics.ready = self.state()[0] == 200
+        self._metrics.flush()
+
+    async def _metrics_page(self, scope: Scope, receive: Receive, send: Send) -> int:
+        self.flush_metrics()
         text = await asyncio.to_thread(self._metrics.render)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [
-                    (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
-                    (b"content-length", str(len(text)).encode()),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": text})
+        await self._answers.send(send, 200, text, kind=b"text/plain; version=0.0.4; charset=utf-8")
+        return 200
+
+    async def _page(self, send: Send, status: int, body: dict[str, Any]) -> int:
+        await self._answers.send(send, status, orjson.dumps(body))
+        return status
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -266,8 +295,11 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _reply(send: Send, status: int, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:
-    content = json.dumps(body).encode()
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
-    await send({"type": "http.response.body", "body": content})
+def _twice(headers: list[Header]) -> bytes | None:
+    """The first header that came more than once and must not."""
+    seen = set()
+    for name, _ in headers:
+        if name in seen and name in _ONCE:
+            return name
+        seen.add(name)
+    return None

@@ -63,7 +63,9 @@ class Settings(BaseModel):
         86_400, ge=10, le=2_592_000, json_schema_extra=_env("DORIS_MCP_SESSION_MAX_SECONDS")
     )
     max_streams: int = Field(32, ge=1, le=10_000, json_schema_extra=_env("DORIS_MCP_MAX_STREAMS"))
-    test_fixtures: bool = Field(False, json_schema_extra=_env("DORIS_MCP_TEST_FIXTURES"))
+    test_fixtures: Literal["none", "echo", "conformance"] = Field(
+        "none", json_schema_extra=_env("DORIS_MCP_TEST_FIXTURES")
+    )
 
     redis_url: str = Field("", repr=False, json_schema_extra=_env("REDIS_URL", secret=True))
     redis_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_PASSWORD", secret=True))

@@ -35,7 +35,14 @@ class ListDatabases(Input):
 
 class ListTables(Input):
     catalog: Catalog = None
-    database: Annotated[Name, Field(description="Database, as list_databases shows it.", examples=["ssb"])]
+    database: Annotated[
+        Name,
+        Field(
+            description="Database, as list_databases shows it.",
+            examples=["ssb"],
+            json_schema_extra={"x-mcp-header": "Database"},
+        ),
+    ]
 
 
 class GetTableContext(Input):

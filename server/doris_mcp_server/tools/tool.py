@@ -26,7 +26,9 @@ Handler = Callable[[Context, Any], Awaitable[BaseModel | dict[str, Any]]]
 class Tool:
     """One tool. `handler` takes a validated `input` and gives an `output`, or a dict of its shape; raises ServerError.
 
-    `annotations` are MCP's hints; every tool here only reads and may be sent again. The schemas are built once.
+    `annotations` are MCP's hints; every tool here only reads and may be sent again. Built once from the models: the
+    schemas, `validate` (arguments → input, raises pydantic's ValidationError) and `header_arguments` (argument name,
+    header in which clients of 2026-07-28 repeat it).
     """
 
     name: str
@@ -46,10 +48,19 @@ class Tool:
     )
     input_schema: dict[str, Any] = field(init=False, repr=False)
     output_schema: dict[str, Any] = field(init=False, repr=False)
+    validate: Callable[[dict[str, Any]], BaseModel] = field(init=False, repr=False)
+    header_arguments: tuple[tuple[str, bytes], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_schema", self.input.model_json_schema(mode="validation"))
         object.__setattr__(self, "output_schema", self.output.model_json_schema(mode="serialization"))
+        object.__setattr__(self, "validate", self.input.__pydantic_validator__.validate_python)
+        headers = (
+            (name, b"mcp-param-" + schema["x-mcp-header"].lower().encode())
+            for name, schema in self.input_schema.get("properties", {}).items()
+            if "x-mcp-header" in schema
+        )
+        object.__setattr__(self, "header_arguments", tuple(headers))
 
 
 class Input(BaseModel):
@@ -70,6 +81,20 @@ def _printable(name: str) -> str:
     return name
 
 
+def _header(token: str) -> Callable[[dict[str, Any]], None]:
+    """Schema of an optional name that clients repeat in the header `Mcp-Param-<token>`, for balancers to route by.
+
+    The protocol allows that on plain strings only, so "or null" is not shown; a null is still taken as left out.
+    """
+
+    def flatten(schema: dict[str, Any]) -> None:
+        text = next(kind for kind in schema.pop("anyOf") if kind["type"] == "string")
+        schema.pop("default", None)
+        schema |= text | {"x-mcp-header": token}
+
+    return flatten
+
+
 # Doris takes none of ` / \ in the name of a catalog, database or table; they only ever come with an attack.
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^`/\\]+$"), AfterValidator(_printable)]
 Catalog = Annotated[
@@ -77,9 +102,14 @@ Catalog = Annotated[
     Field(
         description="Catalog, as list_catalogs shows it. Left out: the account's default catalog, mostly `internal`.",
         examples=["internal", "hive"],
+        json_schema_extra=_header("Catalog"),
     ),
 ]
 Database = Annotated[
     Name | None,
-    Field(description="Database, as list_databases shows it. Left out: the server's default.", examples=["ssb"]),
+    Field(
+        description="Database, as list_databases shows it. Left out: the server's default.",
+        examples=["ssb"],
+        json_schema_extra=_header("Database"),
+    ),
 ]

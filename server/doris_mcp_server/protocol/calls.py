@@ -1,0 +1,82 @@
+"""Running a tool: arguments checked, handler run, outcome counted and logged. Both ways into a tool end here."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from doris_mcp_server.auth import Principal
+from doris_mcp_server.errors import InvalidArgument, ServerError
+from doris_mcp_server.observe import Metrics, RepeatedEvent, event
+from doris_mcp_server.tools import Context, Tool
+
+KEPT = 10_000  # things made once for a caller; beyond that they are all made again
+
+PRINCIPAL = "doris_mcp.principal"
+"""Where the verified caller stands in an ASGI scope that goes to the SDK."""
+
+
+def may(principal: Principal, tool: Tool) -> bool:
+    """Whether this caller may see and call this tool: the one predicate behind both."""
+    return tool.scope in principal.scopes
+
+
+class Calls:
+    """Runs tools. `context` makes what a handler works with, from the caller's name; it is kept."""
+
+    def __init__(self, context: Callable[[str], Context], metrics: Metrics) -> None:
+        self._make_context = context
+        self._contexts: dict[str, Context] = {}
+        self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
+        self._metrics = metrics
+
+    async def run(self, tool: Tool, arguments: dict[str, Any], principal: Principal) -> tuple[bytes, bool]:
+        """Run `tool`: what it gave, as JSON, and whether that is an error the model can act on.
+
+        Whatever goes wrong becomes such an error; only a cancellation gets through.
+        """
+        started = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            answer = await tool.handler(self._context(principal.name), tool.validate(arguments))
+            text = orjson.dumps(answer if isinstance(answer, dict) else answer.model_dump(mode="json"))
+            outcome = "ok"
+            return text, False
+        except Exception as error:
+            outcome = "error"
+            return orjson.dumps({"error": _explain(error, tool).as_dict()}), True
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.tool_call(tool.name, outcome, seconds)
+            line = self._lines.get((tool.name, outcome, principal.name))
+            (line or self._line(tool.name, outcome, principal.name)).log(seconds * 1e3)
+
+    def _line(self, tool: str, outcome: str, principal: str) -> RepeatedEvent:
+        if len(self._lines) >= KEPT:
+            self._lines.clear()
+        line = RepeatedEvent("tool call", tool=tool, outcome=outcome, principal=principal)
+        self._lines[tool, outcome, principal] = line
+        return line
+
+    def _context(self, principal: str) -> Context:
+        context = self._contexts.get(principal)
+        if context is None:
+            if len(self._contexts) >= KEPT:
+                self._contexts.clear()
+            context = self._contexts[principal] = self._make_context(principal)
+        return context
+
+
+def _explain(error: Exception, tool: Tool) -> ServerError:
+    if isinstance(error, ServerError):
+        return error
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        return InvalidArgument(f"{where}: {problem['msg']}", hint="tools/list has the schema of each tool")
+    event("tool crashed", level=logging.ERROR, tool=tool.name)
+    logging.getLogger("doris_mcp").error("unexpected error in %s", tool.name, exc_info=error)
+    return ServerError("unexpected error in the server", hint="the server's log has the cause")
