@@ -17,7 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HOST = "doris-mcp.example"
-PATHS = ("/health", "/readyz", "/livez", "/metrics", "/", "/mcp/../metrics", "/admin")
+METADATA = "/.well-known/oauth-protected-resource"
+PATHS = (
+    *("/health", "/readyz", "/livez", METADATA, f"{METADATA}/mcp"),
+    *(f"{METADATA}/admin", "/.well-known/openid-configuration", "/metrics", "/", "/mcp/../metrics", "/admin"),
+)
 
 
 def load(count: int) -> dict[str, object]:
