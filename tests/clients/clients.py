@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,26 @@ from typing import Any
 HERE = Path(__file__).parent
 LIMIT = 120.0  # seconds: generous, the machine may be busy
 MODERN = "2026-07-28"
+HANDSHAKE = "2025-11-25"
 
-# name → (command, extra environment, the protocol it must arrive with)
+
+def _python(name: str) -> Path:
+    """The Python of a client whose dependencies are not the project's."""
+    return HERE / ".venv" / name / "bin" / "python"
+
+
+# name → (command, extra environment, the protocol it must arrive with); every one of them reveals what was negotiated
 _HTTP: dict[str, tuple[list[str], dict[str, str], str]] = {
     "Python SDK": ([sys.executable, "python_sdk.py"], {}, MODERN),
-    "TypeScript client": (["node", "client.mjs"], {}, "2025-11-25"),
+    "Python SDK, legacy": ([sys.executable, "python_sdk.py"], {"ERA": "legacy"}, HANDSHAKE),
+    "fastmcp": ([str(_python("fastmcp")), "fastmcp_client.py"], {}, MODERN),
+    "fastmcp, legacy": ([str(_python("fastmcp")), "fastmcp_client.py"], {"ERA": "legacy"}, HANDSHAKE),
+    "TypeScript client": (["node", "client.mjs"], {}, HANDSHAKE),
     "TypeScript client, modern": (["node", "client.mjs"], {"ERA": "auto"}, MODERN),
-    "TypeScript SDK": (["node", "sdk.mjs"], {}, "2025-11-25"),
+    "TypeScript SDK": (["node", "sdk.mjs"], {}, HANDSHAKE),
+    "inspector": (["node", "inspector.mjs"], {}, HANDSHAKE),
+    "inspector, modern": (["node", "inspector.mjs"], {"ERA": "modern"}, MODERN),
+    "LangChain": ([str(_python("langchain")), "langchain_client.py"], {}, HANDSHAKE),
 }
 CLIENTS = tuple(_HTTP)
 STDIO = [sys.executable, "python_sdk.py", "--stdio"]
@@ -40,15 +55,39 @@ class Seen:
 
 
 def install() -> None:
-    """`npm ci`, unless what the lock file names is installed already."""
+    """Install what the lock files name, unless it is there already. Raises: ClientFailed."""
+    _install_node_modules()
+    with ThreadPoolExecutor() as both:
+        list(both.map(_install_venv, HERE.glob("*.lock")))
+
+
+def _install_node_modules() -> None:
     done = HERE / "node_modules" / ".package-lock.json"
     if done.exists() and done.stat().st_mtime >= (HERE / "package-lock.json").stat().st_mtime:
         return
-    command = ["npm", "ci", "--no-audit", "--no-fund"]
+    _command("npm", "ci", "--no-audit", "--no-fund")
+    done.touch()
+
+
+def _install_venv(lock: Path) -> None:
+    """The stamp holds what was installed; it is written last, so a run cut off half-way is made good by the next."""
+    python = _python(lock.stem)
+    venv = python.parents[1]
+    stamp, want = venv / "installed", hashlib.sha256(lock.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == want:
+        return
+    print(f"deps: installing {venv.relative_to(HERE.parents[1])}", flush=True)
+    # The pip that runs this serves both: one in each would cost 24 MB and 3 s.
+    _command(sys.executable, "-m", "venv", "--clear", "--without-pip", str(venv))
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python))
+    _command(*pip, "install", "--quiet", "--require-hashes", "-r", str(lock))
+    stamp.write_text(want)
+
+
+def _command(*command: str) -> None:
     found = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
     if found.returncode:
         raise ClientFailed(f"{' '.join(command)} in {HERE}:\n{found.stdout}{found.stderr}")
-    done.touch()
 
 
 async def ask(name: str, url: str, token: str | None) -> Seen:
@@ -84,3 +123,7 @@ async def _run(command: list[str], variables: dict[str, str]) -> Seen:
     if process.returncode:
         raise ClientFailed(f"{' '.join(command)} ended with {process.returncode}:\n{err.decode()[-3000:]}")
     return Seen(**json.loads(out))
+
+
+if __name__ == "__main__":
+    install()
