@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Clients that never pause, and check that every answer is theirs.
 
-Each connection is one keep-alive connection that sends one query after the other, in both protocol eras in turn.
+Each connection is one keep-alive connection that sends one query after the other, in both protocol eras in turn. With
+`sessions`, a client initializes once, and its handshake-era requests go on in that session whatever happens.
 A query carries a nonce (`SELECT '<nonce>' AS nonce`), so an answer that belongs to another request is seen, whoever
 mixed it up. Nothing is sent twice: what a balancer does not save counts as failed.
 
@@ -81,6 +82,7 @@ class Load:
         slow_seconds: int = 3,
         pause: float = 0.0,
         timeout: float = 60.0,
+        sessions: bool = False,
     ) -> None:
         self._url = url
         self._connections = connections
@@ -89,6 +91,7 @@ class Load:
         self._pause = pause
         self._timeout = timeout
         self._token = token
+        self._with_sessions = sessions
         self._ids = itertools.count(1)
         self._run = secrets.token_hex(4)
         self._sent: dict[str, int] = {}  # nonce → how often it was answered
@@ -150,18 +153,31 @@ class Load:
             headers={"authorization": f"Bearer {self._token}"} if self._token else {},
             trace_configs=[trace],
         ) as http:
+            session = await self._begin(http) if self._with_sessions else None
             while not self._stop.is_set():
-                await self._ask(http, slow)
+                await self._ask(http, slow, session)
                 if self._pause:
                     await asyncio.sleep(self._pause)
 
-    async def _ask(self, http: aiohttp.ClientSession, slow: bool) -> None:
+    async def _begin(self, http: aiohttp.ClientSession) -> str:
+        """The id of a new session, in which the rest of this client's life takes place."""
+        hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "load", "version": "1"}}
+        body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+        headers = {"accept": "application/json, text/event-stream"}
+        async with http.post(self._url, json=body, headers=headers) as response:
+            text = await response.text()
+            assert response.status == 200, text
+            return response.headers["mcp-session-id"]
+
+    async def _ask(self, http: aiohttp.ClientSession, slow: bool, session: str | None) -> None:
         number = next(self._ids)
         nonce = f"{self._run}-{number}"
         sql = (
             f"SELECT sleep({self._slow_seconds}) AS slept, '{nonce}' AS nonce" if slow else f"SELECT '{nonce}' AS nonce"
         )
         body, headers = request(number, sql, modern=number % 2 == 0)
+        if session is not None and number % 2:
+            headers["mcp-session-id"] = session
         self._sent[nonce] = 0
         began = time.monotonic()
         # aiohttp repeats a request by itself only if it is idempotent, which POST is not.
@@ -262,7 +278,15 @@ def error_in(answer: dict[str, Any]) -> str:
 
 async def run(args: argparse.Namespace) -> Report:
     token = Path(args.token_file).read_text().strip() if args.token_file else None
-    load = Load(args.url, token, args.connections, slow=args.slow, slow_seconds=args.slow_seconds, pause=args.pause)
+    load = Load(
+        args.url,
+        token,
+        args.connections,
+        slow=args.slow,
+        slow_seconds=args.slow_seconds,
+        pause=args.pause,
+        sessions=args.sessions,
+    )
     async with load:
         await asyncio.sleep(args.seconds)
     return load.report()
@@ -276,6 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--slow", type=int, default=0, help="further clients with slow queries (0)")
     parser.add_argument("--slow-seconds", type=int, default=3, help="how long a slow query takes (3)")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two requests of a client (0)")
+    parser.add_argument("--sessions", action="store_true", help="handshake-era requests in a session that never ends")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long (30)")
     parser.add_argument("--json", action="store_true", help="for scripts")
     args = parser.parse_args(argv)

@@ -27,7 +27,7 @@ TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", 
 
 def watch(fleet: Fleet, connections: int = 16, *, slow: int = 0) -> Load:
     """Clients of the fleet, with room left for the plays on a small machine."""
-    return Load(fleet.mcp, fleet.token, connections, slow=slow, pause=0.05)
+    return Load(fleet.mcp, fleet.token, connections, slow=slow, pause=0.05, sessions=True)
 
 
 # -- boot, deploy --------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def result(asked: dict[str, Any], **changes: Any) -> dict[str, Any]:
 async def test_against_a_real_server_all_is_well_and_the_connections_are_kept(launch: Launch) -> None:
     async with launch("--sandbox", DORIS_MCP_TOKEN=TOKEN) as server:
         await server.said("doris answers")
-        async with Load(f"{server.url}/mcp", TOKEN, 4, slow=1, slow_seconds=1) as load:
+        async with Load(f"{server.url}/mcp", TOKEN, 4, slow=1, slow_seconds=1, sessions=True) as load:
             await load.until(lambda report: report.ok >= 40 and report.slow_ok >= 1)
         report = load.report()
     assert report.clean, report
