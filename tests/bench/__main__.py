@@ -1,0 +1,7 @@
+"""`python -m tests.bench`."""
+
+import sys
+
+from .bench import main
+
+sys.exit(main())
