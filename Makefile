@@ -13,7 +13,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SYSTEM_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap debian-archive-keyring openssh-client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-down test test-fast lint types unit integration molecule fleet lock deps deps-system deps-redis deps-python deps-node
+.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet bench bench-smoke lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do
@@ -26,9 +26,9 @@ demo: deps-system deps-python ## boot eight lab hosts, deploy the fleet, query i
 demo-down: ## remove the demo's hosts and files
 	@$(PYTHON) tests/lab/lab.py down
 
-test: deps ## everything: lint, types, unit, integration, molecule, fleet
+test: deps ## everything: lint, types, unit, bench-smoke, integration, conformance, molecule, fleet
 	@times=
-	for stage in lint types unit integration molecule fleet; do
+	for stage in lint types unit bench-smoke integration conformance molecule fleet; do
 	  printf '\n== %s%s\n' "$$stage" "$${times:+  (so far:$$times)}"
 	  begun=$$SECONDS
 	  $(MAKE) $$stage
@@ -50,12 +50,16 @@ lint: deps-python ## ruff, yamllint, ansible-lint
 types: deps-python ## mypy, strict
 	@mypy
 	mypy ansible/build_release.py $(wildcard tests/lab/*.py)
+	mypy -p tests.bench
 
 unit: deps-redis deps-python ## the tests that need no container
 	@pytest tests/server tests/ansible
 
-integration: deps-python deps-node ## the clients people use, against one local server
+integration: deps-nginx deps-mariadb deps-python deps-node deps-clients ## clients people use, and bad input byte by byte, against one local server
 	@pytest tests/integration
+
+conformance: deps-nginx deps-python deps-node ## the official MCP conformance suite, against two workers behind nginx
+	@pytest -rP tests/conformance
 
 molecule: deps-system deps-python ## every role's scenario in containers of its own; ROLE=nginx for one
 	@python tests/molecule/run.py $(ROLE)
@@ -63,13 +67,24 @@ molecule: deps-system deps-python ## every role's scenario in containers of its 
 fleet: deps ## the whole product on a lab of its own: boot, deploy, call, restart, call again
 	@pytest tests/fleet
 
+bench: deps-nginx deps-mariadb deps-python ## performance beside the limits and other servers: docs/performance, 12 minutes; ARGS=--quick
+	@python -m tests.bench $(ARGS)
+
+bench-smoke: deps-python ## the same with few requests: every answer right, no ratio far off
+	@pytest -q tests/bench
+	python -m tests.bench.smoke
+
 lock: deps-python ## resolve the dependencies anew, for Debian 12's Python 3.11.2
 	@compile() { uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11.2 pyproject.toml "$$@"; }
 	compile -o requirements.lock
 	compile --extra sandbox -c requirements.lock -o requirements-sandbox.lock
 	compile --extra sandbox --group dev -c requirements.lock --universal -o requirements-dev.lock
+	for client in fastmcp langchain; do
+	  uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11.2 --universal \
+	    tests/clients/$$client.in -o tests/clients/$$client.lock
+	done
 
-deps: deps-system deps-redis deps-python deps-node ## install what is missing: Debian packages, .venv, node modules of the tests
+deps: deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients ## install what is missing: Debian packages, .venv, the tests' clients
 
 deps-system:
 	@missing=
@@ -86,6 +101,20 @@ deps-system:
 deps-redis:
 	@$(MAKE) deps-system SYSTEM_PACKAGES=redis-tools
 
+# The balancer's binary for the tests, unpacked here: installing the package would start a daemon on port 80.
+deps-nginx:
+	@[[ -x /usr/sbin/nginx || -x .cache/nginx/usr/sbin/nginx ]] && exit 0
+	command -v apt-get >/dev/null || { echo 'deps: install nginx by hand, this is no Debian'; exit 1; }
+	echo 'deps: unpacking nginx into .cache'
+	rm -rf .cache/nginx.part
+	mkdir -p .cache/nginx.part
+	cd .cache/nginx.part
+	apt-get download -qq nginx 2>/dev/null || { $(SUDO) apt-get update -qq && apt-get download -qq nginx; }
+	dpkg-deb --extract nginx_*.deb .
+	usr/sbin/nginx -v 2>/dev/null || { echo 'deps: nginx does not start:'; ldd usr/sbin/nginx; exit 1; }
+	rm -rf ../nginx
+	mv ../nginx.part ../nginx
+
 # The stamp holds what was installed; it is written last, so a run cut off half-way is made good by the next.
 deps-python:
 	@want=$$(sha256sum requirements-dev.lock pyproject.toml | sha256sum)
@@ -101,12 +130,20 @@ deps-python:
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	printf '%s\n' "$$want" >.venv/installed
 
+# Only the server's binary: the package mariadb-server would start a daemon on this machine.
+deps-mariadb:
+	@$(MAKE) deps-system SYSTEM_PACKAGES=mariadb-server-core
+
 deps-node:
-	@[[ -f tests/clients/package-lock.json ]] || exit 0
-	cd tests/clients
-	want=$$(sha256sum package-lock.json | sha256sum)
-	[[ -f node_modules/.installed && $$(<node_modules/.installed) == "$$want" ]] && exit 0
-	command -v npm >/dev/null || { echo 'deps: Node 20 or newer is needed for the TypeScript clients'; exit 1; }
-	echo 'deps: installing the node modules of tests/clients'
-	npm ci --silent --no-audit --no-fund
-	printf '%s\n' "$$want" >node_modules/.installed
+	@for directory in tests/clients tests/conformance; do
+	  want=$$(sha256sum $$directory/package-lock.json | sha256sum)
+	  [[ -f $$directory/node_modules/.installed && $$(<$$directory/node_modules/.installed) == "$$want" ]] && continue
+	  command -v npm >/dev/null || { echo 'deps: Node 20 or newer is needed for the TypeScript clients and the conformance suite'; exit 1; }
+	  echo "deps: installing the node modules of $$directory"
+	  (cd $$directory && npm ci --silent --no-audit --no-fund)
+	  printf '%s\n' "$$want" >$$directory/node_modules/.installed
+	done
+
+# fastmcp and LangChain have dependencies that are not ours: a .venv for each, below tests/clients, each with its stamp.
+deps-clients: deps-python deps-node
+	@python tests/clients/clients.py
