@@ -88,15 +88,20 @@ async def serving(
             await server.said("worker listens", workers)
         yield server
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(LIMIT):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end(process)
         await reading
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Have it end by itself; one that does not within LIMIT is killed."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(LIMIT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 Launch = Callable[..., AbstractAsyncContextManager[Running]]

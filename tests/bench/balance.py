@@ -88,4 +88,4 @@ def _served(server: Running, total: int = 0) -> dict[int, int]:
         found = {worker["pid"]: worker["served"] for worker in json.loads(told)["workers"]}
         if sum(found.values()) >= total or time.monotonic() > until:
             return found
-        time.sleep(0.2)
+        time.sleep(0.2)  # until the next look

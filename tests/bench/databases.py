@@ -101,4 +101,4 @@ def listens(port: int, process: subprocess.Popen[bytes], limit: float = LIMIT) -
             return
         if process.poll() is not None or time.monotonic() > until:
             raise NotMeasured(f"{Path(str(process.args[0])).name} did not start")  # type: ignore[index]
-        time.sleep(0.01)
+        time.sleep(0.01)  # until the next look

@@ -193,7 +193,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, began: float, condition: 
         if ended or time.perf_counter() - began > START_LIMIT:
             last = log.read_text(errors="replace")[-1500:]
             raise NotStarted(f"{'ended' if ended else 'gave no right answer'}: {last}")
-        time.sleep(0.002)
+        time.sleep(0.002)  # until the next look: a start is timed by it
 
 
 def _port(log: Path) -> int:

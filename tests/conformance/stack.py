@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..balancer import balancing
-from ..conftest import LIMIT, Running
+from ..conftest import Running, end
 
-ROOT = Path(__file__).parents[2]
 WORKERS = 2
 
 
@@ -71,16 +70,5 @@ async def _workers(directory: Path, queues: Sequence[socket.socket]) -> AsyncIte
         await server.said("worker listens", len(fds))
         yield
     finally:
-        await _end(process)
+        await end(process)
         await reading
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        try:
-            async with asyncio.timeout(LIMIT):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()

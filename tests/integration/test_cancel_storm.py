@@ -19,7 +19,6 @@ from doris_mcp_server import ctl
 from doris_mcp_server.doris.wire import Wire
 
 from ..bench.databases import mariadb
-from ..bench.environments import NotMeasured
 from ..conftest import LIMIT, TOKEN, Launch, Running
 from .storm import ENDLESS, MOST, TOO_LARGE, Call, Line, Storm
 from .wire import Connection, canary
@@ -179,10 +178,7 @@ async def house(launch: Launch, database: str, folder: Path) -> AsyncIterator[Ho
         if database == "sandbox":
             args.append("--sandbox")
         else:
-            try:
-                where = stack.enter_context(mariadb(folder))
-            except NotMeasured as reason:
-                pytest.skip(str(reason))
+            where = stack.enter_context(mariadb(folder))
         server = await stack.enter_async_context(launch(*args, workers=WORKERS, **SETTINGS, **where))
         await server.said("doris answers", WORKERS)
         port = int(where.get("DORIS_PORT", 0)) or _sandbox_port(server)

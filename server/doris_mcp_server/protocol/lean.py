@@ -100,9 +100,6 @@ class Lean:
         self._lists: dict[tuple[frozenset[str], bool], bytes] = {}
         self._acceptable: dict[tuple[bytes | None, bytes | None], bool] = {}
 
-    def tool(self, name: str) -> Tool | None:
-        return self._tools.get(name)
-
     def acceptable(self, headers: dict[bytes, bytes]) -> bool:
         """Whether Accept and Content-Type are the usual ones; what is unusual, the SDK judges."""
         pair = headers.get(b"accept"), headers.get(b"content-type")

@@ -92,7 +92,7 @@ log.info("beside", extra={{"fields": {{"token": "{CANARY}", "tool": "a"}}}})
         "sys.exit(0)",
         "flush_logs(); os._exit(0)",
         "logging.shutdown(); os._exit(0)",
-        "os.kill(os.getpid(), signal.SIGTERM); await asyncio.sleep(60)",
+        "os.kill(os.getpid(), signal.SIGTERM); await asyncio.Event().wait()",  # `ended` ends it
     ],
 )
 async def test_nothing_is_lost_at_the_end(ending: str) -> None:
