@@ -75,7 +75,7 @@ bench-smoke: deps-python ## the same with few requests: every answer right, no r
 	python -m tests.bench.smoke
 
 lock: deps-python ## resolve the dependencies anew, for Debian 12's Python 3.11.2
-	@compile() { uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11.2 pyproject.toml "$$@"; }
+	@compile() { uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11.2 pyproject.toml --extra fast "$$@"; }
 	compile -o requirements.lock
 	compile --extra sandbox -c requirements.lock -o requirements-sandbox.lock
 	compile --extra sandbox --group dev -c requirements.lock --universal -o requirements-dev.lock

@@ -77,10 +77,11 @@ def _install_venv(lock: Path) -> None:
     if python.exists() and stamp.exists() and stamp.read_text() == want:
         return
     print(f"deps: installing {venv.relative_to(HERE.parents[1])}", flush=True)
-    # The pip that runs this serves both: one in each would cost 24 MB and 3 s.
+    # uv, not pip: pip 23 asks for the newest release of what comes with an extra (pydantic[email]) before it looks at
+    # the pins, so a lock fails on the day of that release.
     _command(sys.executable, "-m", "venv", "--clear", "--without-pip", str(venv))
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python))
-    _command(*pip, "install", "--quiet", "--require-hashes", "-r", str(lock))
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--python", str(python))
+    _command(*uv, "--quiet", "--require-hashes", "-r", str(lock))
     stamp.write_text(want)
 
 
