@@ -19,6 +19,8 @@ Header = tuple[bytes, bytes]
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
+OVERLOADED: Final = -32000
+"""JSON-RPC leaves -32000 to -32099 to servers; the HTTP status beside it is 429."""
 CANCELLED: Final = -32800
 """What the SDK answers to a cancelled request of the handshake era, whose stream ends only with an answer."""
 

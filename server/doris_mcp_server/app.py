@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers
@@ -12,18 +13,21 @@ from doris_mcp_server.asgi import Application, Gate
 from doris_mcp_server.auth import Verifier
 from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
-from doris_mcp_server.doris.pool import Limits, Pool, Route
-from doris_mcp_server.errors import DorisUnavailable
+from doris_mcp_server.doris.driver import choose
+from doris_mcp_server.doris.pool import Limits
+from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import Protocol
+from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
 from doris_mcp_server.sessions import Sessions
-from doris_mcp_server.state import open_store
+from doris_mcp_server.state import Store, open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.tools import TOOLS, Context, Tool
 
+DORIS_GOOD_FOR = 1.0  # seconds between looks at frontends that answer: one that hangs is found within three
 CLOSE_LIMIT = 3.0  # seconds any one part may take to close
 
 
@@ -38,23 +42,22 @@ class App:
         self.gate = Gate(answers)
         self.bus = Bus()
         self.store = open_store(settings, self.bus)
-        self.pool = Pool(
-            Route(
-                host=settings.doris_host or "",
-                port=settings.doris_port,
-                user=settings.doris_user,
-                password=settings.doris_password,
-                database=settings.doris_database,
-            ),
-            size=min(settings.pool_size, settings.max_connections),
+        self.routes = Routes(
+            settings.doris,
+            driver=choose(settings.driver),
+            pool_size=settings.pool_size,
+            max_connections=settings.max_connections,
             connect_timeout=settings.doris_connect_timeout,
         )
-        checks = [Check("doris", self._ping_doris)]
-        if settings.redis_url:
-            checks.append(Check("store", self.store.ping))
-        self.health = Health(checks)
+        self.health = Health(_checks(self.routes, self.store if settings.redis_url else None))
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
-        calls = Calls(lambda principal: Context(doris=self.pool, limits=limits, principal=principal), self.metrics)
+        admission = Admission(
+            total=settings.max_concurrent,
+            each=settings.max_concurrent_per_principal,
+            queued=settings.max_queued,
+            patience=settings.queue_seconds,
+        )
+        calls = Calls(partial(Context, self.routes, limits), admission, self.metrics)
         keys = KeyRing.of(settings)
         self.sessions = Sessions(
             keys,
@@ -80,13 +83,6 @@ class App:
         """Give every open event stream its final frame: the server is about to stop."""
         self.protocol.end_streams()
 
-    async def _ping_doris(self) -> None:
-        if not self.settings.doris_host:
-            raise DorisUnavailable(
-                "DORIS_HOST is not set", hint="set DORIS_HOST, or try the demo engine with --sandbox"
-            )
-        await self.pool.ping()
-
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         """The HTTP worker's life. Starting needs neither Doris nor the store: health finds out."""
@@ -101,7 +97,7 @@ class App:
     async def _close(self) -> None:
         await _bounded("protocol", self.protocol.close())
         await _bounded("sessions", self.sessions.close())
-        await _bounded("doris pool", self.pool.close(CLOSE_LIMIT))
+        await _bounded("doris pool", self.routes.close(CLOSE_LIMIT))
         await _bounded("store", self.store.close())
 
     async def serve_stdio(self) -> None:
@@ -110,6 +106,23 @@ class App:
             await (await self.protocol.sdk()).serve_stdio()
         finally:
             await self._close()
+
+
+def _checks(routes: Routes, store: Store | None) -> list[Check]:
+    """One for each cluster, where one is enough, and one for the store."""
+
+    async def nowhere() -> None:
+        routes.cluster(None)
+
+    checks = [
+        Check("doris" if cluster.name == routes.default else f"doris:{name}", cluster.ping, "doris", DORIS_GOOD_FOR)
+        for name, cluster in routes.clusters.items()
+    ]
+    if not checks:
+        checks.append(Check("doris", nowhere, "doris"))
+    if store is not None:
+        checks.append(Check("store", store.ping, "store"))
+    return checks
 
 
 def _tools(settings: Settings) -> tuple[Tool, ...]:

@@ -135,7 +135,7 @@ def _serve(args: argparse.Namespace) -> int:
 
         with beside.beside() as port:
             demo = {"doris_host": beside.HOST, "doris_port": port, "doris_user": beside.USER, "doris_password": ""}
-            return _run(settings.model_copy(update={**demo, "doris_database": beside.DATABASE}))
+            return _run(settings.model_copy(update={**demo, "doris_database": beside.DATABASE, "clusters": ()}))
     return _run(settings)
 
 

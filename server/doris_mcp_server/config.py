@@ -1,7 +1,7 @@
 """Every setting of the server: its names, bounds and default, and the one place that reads them.
 
 Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default.
-A leaf: anything may import it, it imports only `errors`.
+A leaf: anything may import it, it imports only `clusters` and `errors`.
 """
 
 import difflib
@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from doris_mcp_server import clusters
+from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -40,9 +42,26 @@ class Settings(BaseModel):
     doris_user: str = Field("root", json_schema_extra=_env("DORIS_USER"))
     doris_password: str = Field("", repr=False, json_schema_extra=_env("DORIS_PASSWORD", secret=True))
     doris_database: str | None = Field(None, json_schema_extra=_env("DORIS_DATABASE"))
-    doris_connect_timeout: float = Field(3.0, gt=0, le=60, json_schema_extra=_env("DORIS_MCP_CONNECT_TIMEOUT"))
+    doris_tls: clusters.TLS = Field("disabled", json_schema_extra=_env("DORIS_MCP_DORIS_TLS"))
+    doris_ca: str = Field("", json_schema_extra=_env("DORIS_MCP_DORIS_CA"))
+    fe_http_port: int = Field(0, ge=0, le=65535, json_schema_extra=_env("DORIS_MCP_FE_HTTP_PORT"))
+    fe_https: bool = Field(False, json_schema_extra=_env("DORIS_MCP_FE_HTTPS"))
+    clusters: tuple[Cluster, ...] = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_CLUSTERS", secret=True))
+    driver: Literal["auto", "asyncmy", "aiomysql"] = Field("auto", json_schema_extra=_env("DORIS_MCP_DRIVER"))
+    doris_connect_timeout: float = Field(1.5, gt=0, le=60, json_schema_extra=_env("DORIS_MCP_CONNECT_TIMEOUT"))
     pool_size: int = Field(20, ge=1, le=1000, json_schema_extra=_env("CONNECTION_POOL_SIZE"))
     max_connections: int = Field(100, ge=1, le=10_000, json_schema_extra=_env("MAX_CONNECTIONS"))
+
+    max_concurrent: int = Field(100, ge=1, le=10_000, json_schema_extra=_env("DORIS_MCP_MAX_CONCURRENT"))
+    max_concurrent_per_principal: int = Field(
+        50, ge=1, le=10_000, json_schema_extra=_env("DORIS_MCP_MAX_CONCURRENT_PER_PRINCIPAL")
+    )
+    max_queued: int = Field(200, ge=0, le=100_000, json_schema_extra=_env("DORIS_MCP_MAX_QUEUED"))
+    queue_seconds: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_QUEUE_SECONDS"))
+    result_cache_seconds: float = Field(0, ge=0, le=86_400, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_SECONDS"))
+    result_cache_bytes: int = Field(
+        16 << 20, ge=1024, le=1 << 32, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_BYTES")
+    )
 
     query_timeout: float = Field(30.0, gt=0, le=3600, json_schema_extra=_env("DORIS_MCP_QUERY_TIMEOUT"))
     max_rows: int = Field(1000, ge=1, le=1_000_000, json_schema_extra=_env("DORIS_MCP_MAX_ROWS"))
@@ -91,6 +110,18 @@ class Settings(BaseModel):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("clusters", mode="before")
+    @classmethod
+    def _read_clusters(cls, value: object) -> object:
+        return clusters.parse(value) if isinstance(value, str) else value
+
+    @field_validator("doris_host")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        for text in (value or "").split(",") if value else ():
+            clusters.frontend(text)
+        return value
+
     @field_validator("token_key", "keys")
     @classmethod
     def _hex_key(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -113,6 +144,24 @@ class Settings(BaseModel):
         if value and not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,512}", value):
             raise ValueError("must be 16 to 512 letters, digits or ._~+/=- ; make one with: openssl rand -hex 32")
         return value
+
+    @property
+    def doris(self) -> tuple[Cluster, ...]:
+        """The clusters to serve, the default one first: DORIS_MCP_CLUSTERS, or the one in DORIS_*, or none."""
+        if self.clusters or not self.doris_host:
+            return self.clusters
+        hosts = [clusters.frontend(text, self.doris_port) for text in self.doris_host.split(",")]
+        account = Account(user=self.doris_user, password=self.doris_password, database=self.doris_database)
+        return (
+            Cluster(
+                frontends=tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts),
+                tls=self.doris_tls,
+                ca=self.doris_ca,
+                http_port=self.fe_http_port,
+                https=self.fe_https,
+                accounts={clusters.DEFAULT: account},
+            ),
+        )
 
     @property
     def beyond_loopback(self) -> bool:
@@ -167,6 +216,7 @@ def load(
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise _first_problem(error, source) from None
+    _check_doris(settings)
     if serving:
         _check_serving(settings)
     return settings
@@ -208,6 +258,27 @@ def _first_problem(error: ValidationError, source: Mapping[str, str]) -> ConfigE
     names = [name for name, (of, _) in ENVIRONMENT.items() if of == field]
     variable = source.get(field) or (names[0] if names else f"--{field.replace('_', '-')}")
     return ConfigError(f"{variable}: {problem['msg']}", hint=f"correct {variable} and start again")
+
+
+def _check_doris(settings: Settings) -> None:
+    if settings.clusters and settings.doris_host:
+        raise ConfigError(
+            "DORIS_HOST and DORIS_MCP_CLUSTERS both say where Doris is",
+            hint="unset DORIS_HOST, or put that Doris into DORIS_MCP_CLUSTERS too",
+        )
+    try:
+        found = settings.doris
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise ConfigError(f"DORIS_HOST: {problem['msg']}", hint="correct the DORIS_* variables") from None
+    for cluster in found:
+        try:
+            cluster.tls_context()
+        except OSError as error:
+            raise ConfigError(
+                f"the CA of cluster {cluster.name}, {cluster.ca}, cannot be used: {error.strerror or error}",
+                hint="give a PEM file this user can read (DORIS_MCP_DORIS_CA, or `ca` in DORIS_MCP_CLUSTERS)",
+            ) from None
 
 
 def _check_serving(settings: Settings) -> None:

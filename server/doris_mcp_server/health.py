@@ -1,6 +1,6 @@
 """Whether this worker can do its work, found out in the background so that a probe costs nothing.
 
-`/livez`: the loop turns. `/readyz`: not draining, Doris answers, the store answers; otherwise why not.
+`/livez`: the loop turns. `/readyz`: not draining, a Doris answers, the store answers; otherwise why not.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ class Check:
 
     name: str
     probe: Callable[[], Awaitable[None]]
+    group: str  # of checks of one group, one that is good is enough
+    good_for: float = GOOD_FOR
     ok: bool = False
     reason: str | None = "not checked yet"
     hint: str | None = None
@@ -53,7 +55,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        return all(check.ok for check in self.checks)
+        able = {check.group for check in self.checks if check.ok}
+        return all(check.group in able for check in self.checks)
 
     @property
     def reasons(self) -> list[str]:
@@ -76,4 +79,4 @@ class Health:
     async def _watch_one(self, check: Check) -> None:
         while True:
             await check.run()
-            await asyncio.sleep(GOOD_FOR if check.ok else BAD_FOR)
+            await asyncio.sleep(check.good_for if check.ok else BAD_FOR)

@@ -20,6 +20,7 @@ import uvloop
 from doris_mcp_server.app import App
 from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
+from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.observe import event
 
 TICK = 1.0  # seconds
@@ -157,6 +158,7 @@ async def _main(settings: Settings, drained: bool, control: socket.socket, socke
 def preload(settings: Settings) -> None:
     """Import what this module and those below it leave for later, so that workers forked afterwards share that too."""
     late = ["doris_mcp_server.observe.instruments", "uvicorn.lifespan.on"]
+    choose(settings.driver)
     late.append("doris_mcp_server.state.redis" if settings.redis_url else "doris_mcp_server.state.memory")
     for module in late:
         importlib.import_module(module)

@@ -35,7 +35,7 @@ def modern(method: str, params: dict[str, Any] | None = None, *, id: int = 1) ->
     }
     if "name" in params:
         headers["mcp-name"] = str(params["name"])
-        for argument in ("catalog", "database"):
+        for argument in ("cluster", "catalog", "database"):
             if isinstance(value := params.get("arguments", {}).get(argument), str):
                 headers[f"mcp-param-{argument}"] = value
     return {"json": {"jsonrpc": "2.0", "id": id, "method": method, "params": params}, "headers": headers}

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from doris_mcp_server.errors import QueryFailed
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol, Request
+from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state.bus import Bus
@@ -63,7 +65,9 @@ class Both:
     def __init__(self) -> None:
         config = Settings()
         bus = Bus()
-        calls = Calls(lambda name: Context(doris=None, limits=None, principal=name), Metrics())  # type: ignore[arg-type]
+        admission = Admission(total=1000, each=1000, queued=0, patience=60)
+        nothing: Any = None
+        calls = Calls(partial(Context, nothing, nothing), admission, Metrics())
         keys = KeyRing([b"k" * 32])
         sessions = Sessions(keys, MemoryStore(bus), idle_seconds=100, max_seconds=100)
         self.protocol = Protocol(config, (SAY, *TOOLS), calls, Answers("node"), sessions, bus, keys, Resources(config))

@@ -21,6 +21,7 @@ ORDER = [
     ("auth", "tools", "sessions"),
     ("doris", "state", "keys"),
     ("observe", "config", "answers", "connection"),
+    ("clusters",),
     ("errors",),
 ]
 

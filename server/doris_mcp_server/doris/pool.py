@@ -1,23 +1,27 @@
 """A bounded set of connections to one Doris account, and the one way a statement is run.
 
-Needs no database to be created, never hangs on a dead one and recovers by itself: a connection that died idle is
-replaced and its statement sent again once (everything sent is read-only). A statement that is left early, because
-of its deadline, a cancelled caller or a full result, loses its connection and is killed over another one; the
-session's `query_timeout` is the second net below that.
+Needs no database to be created, never hangs on a dead one and recovers by itself: where a connection ends before the
+statement does, the statement is sent again once, to another frontend if there is one (everything sent is read-only,
+and nothing of its answer has left this module). A statement that is left early, because of its deadline, a cancelled
+caller or a full result, loses its connection and is killed over another one; the session's `query_timeout` is the
+second net below that.
 """
 
 import asyncio
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
+from doris_mcp_server.doris.driver import Driver, Login, choose
+from doris_mcp_server.doris.frontends import Frontend, Frontends
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.rows import Column, Rows
 from doris_mcp_server.doris.wire import Answered, Lost, Wire, whole_seconds
 from doris_mcp_server.errors import DorisError, DorisUnavailable, Overloaded, QueryFailed, QueryTimeout
 
-__all__ = ["Column", "Limits", "Pool", "Route", "Rows"]
+__all__ = ["Column", "Limits", "Pool", "Room", "Route", "Rows"]
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +40,15 @@ _PREFIX = re.compile(r"^errCode = \d+, detailMessage = ")
 
 @dataclass(frozen=True)
 class Route:
-    """Where Doris is and as whom we come; `database` is the one in use when a caller names none."""
+    """Where Doris is and as whom we come; `login.database` is the one in use when a caller names none."""
 
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str | None
+    frontends: Frontends
+    login: Login = field(repr=False)
+    driver: Driver = field(default_factory=choose)
+
+    @property
+    def database(self) -> str | None:
+        return self.login.database
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,46 @@ class Place:
     database: str | None
 
 
-class Pool:
-    """At most `size` statements at once over at most `size` connections, plus short-lived ones for KILL and ping."""
+class NotReady(DorisUnavailable):
+    """This frontend does not take statements now; another one may."""
 
-    def __init__(self, route: Route, *, size: int, connect_timeout: float = 3.0, acquire_timeout: float = 5.0) -> None:
+
+class Room:
+    """How many connections all pools of a worker may have together; idle ones make room for what is needed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.pools: list[Pool] = []
+
+    def make(self) -> None:
+        """Before one more is opened. Overloaded when every one of `size` is busy."""
+        while sum(pool.open for pool in self.pools) > self.size:
+            if not any(pool.close_idle() for pool in self.pools):
+                words = f"All {self.size} connections of this worker to Doris are busy"
+                raise Overloaded(words, hint="Try again in a moment.")
+
+
+class Pool:
+    """At most `size` statements at once over at most `size` connections, plus short-lived ones for KILL."""
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        size: int,
+        connect_timeout: float = 1.5,
+        acquire_timeout: float = 5.0,
+        room: Room | None = None,
+    ) -> None:
         self.route = route
         self.size = size
         self.in_use = 0
+        self.kills = {"sent": 0, "failed": 0}
+        self.retries = 0
         self._connect_timeout = connect_timeout
         self._acquire_timeout = acquire_timeout
+        self._room = room or Room(size)
+        self._room.pools.append(self)
         self._slots = asyncio.Semaphore(size)
         self._kills_at_once = asyncio.Semaphore(KILLS_AT_ONCE)
         self._idle: list[Wire] = []
@@ -79,6 +116,11 @@ class Pool:
         self._all_back = asyncio.Event()
         self._all_back.set()
         self._closing = False
+
+    @property
+    def open(self) -> int:
+        """Connections: busy, being opened, or idle."""
+        return self.in_use + len(self._idle)
 
     async def query(self, sql: str, *, catalog: str | None, database: str | None, limits: Limits) -> Rows:
         """Run one read-only statement in `catalog`.`database` within `limits`.
@@ -91,38 +133,49 @@ class Pool:
         place = Place(catalog, database)
         await self._take_slot()
         try:
+            deadline = asyncio.get_running_loop().time() + limits.timeout_s
             wire = self._reuse(place)
             if wire is not None:
                 try:
-                    return await self._run(wire, place, sql, limits)
+                    return await self._run(wire, place, sql, limits, deadline)
                 except Lost as lost:
-                    if lost.answered:
+                    if not lost.broken:
                         raise
-                    self._drop_idle()  # what killed this connection most likely killed its neighbours
-            return await self._run(await self._open(place), place, sql, limits)
+                    self._drop_idle(wire.frontend)  # what ended this connection most likely ended its neighbours
+                    self.retries += 1
+            wire = await self._open(place)
+            try:
+                return await self._run(wire, place, sql, limits, deadline)
+            except (Lost, NotReady) as gone:
+                if len(self.route.frontends.all) == 1 or (isinstance(gone, Lost) and not gone.broken):
+                    raise  # sending it again to the same frontend could end that once more
+                self.retries += 1
+            wire = await self._open(place, avoid=wire.frontend)
+            return await self._run(wire, place, sql, limits, deadline)
         finally:
             self._return_slot()
 
-    async def ping(self) -> None:
-        """One round trip to Doris. DorisUnavailable or DorisRefusedLogin within `connect_timeout` seconds."""
-        if self._closing:
-            raise DorisUnavailable("The server is shutting down")
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                if self._idle:
-                    wire = self._idle.pop()
-                    try:
-                        await self._ping(wire)
-                        return
-                    except Lost:
-                        self._drop_idle()
-                await self._ping(await self._connect(self.route.host, self.route.database))
-        except TimeoutError:
-            self._drop_idle()
-            where = f"{self.route.host}:{self.route.port}"
-            raise DorisUnavailable(f"Doris at {where} did not answer within {self._connect_timeout:g} s") from None
-        except Answered as answer:
-            raise DorisUnavailable(f"Doris answered a ping with: {answer.text}") from None
+    async def connect(self, frontend: Frontend) -> Wire:
+        """A connection to that very frontend, for looking how it does; the caller's to abort. Limits are its own, too.
+
+        Raises: DorisUnavailable, DorisRefusedLogin.
+        """
+        return await Wire.open(frontend, self.route.login, self.route.driver)
+
+    def abandon(self, frontend: Frontend) -> None:
+        """This frontend hangs: drop the connections to it; their statements go on elsewhere, if there is elsewhere."""
+        self._drop_idle(frontend)
+        if any(not other.open for other in self.route.frontends.all if other is not frontend):
+            for wire in tuple(self._busy):
+                if wire.frontend is frontend:
+                    wire.abort()
+
+    def close_idle(self) -> bool:
+        """Close the connection that has been idle longest; False where none is."""
+        if not self._idle:
+            return False
+        self._idle.pop(0).abort()
+        return True
 
     async def close(self, timeout: float) -> None:
         """Take no more statements and drop everything within `timeout` seconds.
@@ -146,13 +199,13 @@ class Pool:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _run(self, wire: Wire, place: Place, sql: str, limits: Limits) -> Rows:
+    async def _run(self, wire: Wire, place: Place, sql: str, limits: Limits, deadline: float) -> Rows:
         loop = asyncio.get_running_loop()
         started = loop.time()
         self._busy.add(wire)
         running = keep = False
         try:
-            async with asyncio.timeout(limits.timeout_s):
+            async with asyncio.timeout_at(deadline):
                 await self._prepare(wire, place, limits)
                 running = True
                 columns, rows, cut = await wire.run(sql, max_rows=limits.max_rows, max_bytes=limits.max_bytes)
@@ -195,51 +248,42 @@ class Pool:
             wire.query_timeout = seconds
 
     def _reuse(self, place: Place) -> Wire | None:
-        """An idle connection that is at `place`, else one that can get there, newest first."""
+        """An idle connection that is at `place`, else one that can get there, newest first.
+
+        Only of the frontend that comes first now: when it is back, what went to another one goes there again.
+        """
         now = asyncio.get_running_loop().time()
+        preferred = self.route.frontends.preferred
         for wire in [w for w in self._idle if not w.usable or now - w.parked_at > IDLE_SECONDS]:
             self._idle.remove(wire)
             wire.abort()
-        reachable = [wire for wire in reversed(self._idle) if _way(wire, place) is not None]
+        ours = [wire for wire in reversed(self._idle) if wire.frontend is preferred]
+        reachable = [wire for wire in ours if _way(wire, place) is not None]
         chosen = next((wire for wire in reachable if _way(wire, place) == ""), next(iter(reachable), None))
         if chosen is not None:
             self._idle.remove(chosen)
         return chosen
 
-    async def _open(self, place: Place) -> Wire:
+    async def _open(self, place: Place, avoid: Frontend | None = None) -> Wire:
         """A fresh connection from which `place` can be reached; an idle one nobody could use makes room for it."""
-        while self._idle and self.in_use + len(self._idle) > self.size:
-            self._idle.pop(0).abort()
-        return await self._connect(self.route.host, None if place.catalog else self.route.database)
+        while self.open > self.size and self.close_idle():
+            pass
+        self._room.make()
+        login = replace(self.route.login, database=None) if place.catalog else self.route.login
+        connect = partial(self._connect, login)
+        return await self.route.frontends.first(connect, self._connect_timeout, avoid)
 
-    async def _connect(self, host: str, database: str | None) -> Wire:
-        """Open a session ready for statements, all within `connect_timeout` seconds."""
-        route, limit = self.route, self._connect_timeout
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + limit
-        wire = await Wire.open(host, route.port, route.user, route.password, database, limit)
+    async def _connect(self, login: Login, frontend: Frontend) -> Wire:
+        """Open a session ready for statements."""
+        wire = await Wire.open(frontend, login, self.route.driver)
         ready = False
         try:
-            async with asyncio.timeout_at(deadline):
-                await _pin_sql_mode(wire)
+            await _pin_sql_mode(wire)
             ready = True
-        except TimeoutError:
-            raise DorisUnavailable(f"Doris at {host}:{route.port} did not answer within {limit:g} s") from None
         finally:
             if not ready:
                 wire.abort()
         return wire
-
-    async def _ping(self, wire: Wire) -> None:
-        alive = False
-        try:
-            await wire.ping()
-            alive = True
-        finally:
-            if alive and self.in_use + len(self._idle) < self.size:
-                self._park(wire)
-            else:
-                wire.abort()
 
     def _park(self, wire: Wire) -> None:
         if self._closing or not wire.usable:
@@ -248,15 +292,19 @@ class Pool:
         wire.parked_at = asyncio.get_running_loop().time()
         self._idle.append(wire)
 
-    def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().abort()
+    def _drop_idle(self, frontend: Frontend | None = None) -> None:
+        """Close the idle connections to one frontend, or all of them."""
+        kept = [wire for wire in self._idle if frontend not in (None, wire.frontend)]
+        for wire in self._idle:
+            if wire not in kept:
+                wire.abort()
+        self._idle = kept
 
     async def _take_slot(self) -> None:
         if self._closing:
             raise DorisUnavailable("The server is shutting down")
         try:
-            async with asyncio.timeout(self._acquire_timeout):
+            async with asyncio.timeout(self._acquire_timeout if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError:
             words = f"All {self.size} connections to Doris are busy"
@@ -271,26 +319,31 @@ class Pool:
         self._slots.release()
 
     def _kill_later(self, wire: Wire) -> None:
-        task = asyncio.create_task(self._kill(wire.peer, wire.connection_id), name="doris-kill")
+        task = asyncio.create_task(self._kill(wire), name="doris-kill")
         self._kills.add(task)
         task.add_done_callback(self._kills.discard)
 
-    async def _kill(self, peer: str, connection_id: int) -> None:
+    async def _kill(self, wire: Wire) -> None:
         """KILL QUERY at the very frontend that runs it: the number means nothing to another one."""
-        wire = None
+        login = replace(self.route.login, database=None)
+        killer = None
+        outcome = "failed"
         try:
             async with self._kills_at_once, asyncio.timeout(2 * self._connect_timeout):
-                wire = await self._connect(peer, None)
-                await wire.command(f"KILL QUERY {connection_id}")
+                killer = await Wire.open(wire.frontend, login, self.route.driver, wire.address)
+                await killer.command(f"KILL QUERY {wire.connection_id}")
+            outcome = "sent"
         except (DorisError, Answered, TimeoutError) as error:
             if isinstance(error, Answered) and error.code == UNKNOWN_THREAD:
-                return  # it ended by itself
-            log.warning("kill failed: connection %d at %s: %s", connection_id, peer, error)
+                outcome = "sent"  # it ended by itself
+                return
+            log.warning("kill failed: connection %d at %s: %s", wire.connection_id, wire.frontend, error)
             if not isinstance(error, Answered):
-                self._drop_idle()
+                self._drop_idle(wire.frontend)
         finally:
-            if wire is not None:
-                wire.abort()
+            self.kills[outcome] += 1
+            if killer is not None:
+                killer.abort()
 
 
 def _way(wire: Wire, place: Place) -> str | None:
@@ -330,7 +383,7 @@ def _explain(answer: Answered) -> DorisError:
     words = _PREFIX.sub("", answer.text)
     text = words.lower()
     if answer.code == SHUTTING_DOWN or "catalog is not ready" in text:
-        return DorisUnavailable(f"Doris is not ready: {words}", hint="Try again in a moment.")
+        return NotReady(f"Doris is not ready: {words}", hint="Try again in a moment.")
     if "query is timeout" in text or "query timeout" in text:
         return QueryTimeout(f"Doris stopped the statement: {words}", hint=NARROWER)
     hint = None

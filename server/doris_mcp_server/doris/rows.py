@@ -9,13 +9,18 @@ import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 TruncatedBy = Literal["rows", "bytes"]
-Convert = Callable[[bytes], Any]
+Convert = tuple[int, None, Callable[[Any], Any] | None]
+"""How to read a value, in the shape that asyncmy's compiled reader takes: what a value's bytes are made into (RAW,
+UTF8, ASCII), a place nobody uses, and what is then called with that."""
 
+RAW, UTF8, ASCII = 0, 1, 2
 SAFE_INTEGER = 2**53 - 1
 BINARY = 63  # the character set number that MySQL gives to bytes
+WHOLE_PACKET: Final = 0xFFFFFF
+END, ERR, NULL = 0xFE, 0xFF, 0xFB
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Rows:
     """A bounded result. `truncated` is true only if there was more than the limits let through."""
 
     columns: list[Column]
-    rows: list[list[Any]]
+    rows: list[tuple[Any, ...]]
     truncated: bool
     truncated_by: TruncatedBy | None
     elapsed_ms: float
@@ -61,45 +66,57 @@ def _text(raw: bytes) -> Any:
         return {"base64": base64.b64encode(raw).decode("ascii")}
 
 
-def _datetime(raw: bytes) -> Any:
-    return raw.decode("ascii").replace(" ", "T", 1)
+def _datetime(text: str) -> Any:
+    return text.replace(" ", "T", 1)
 
 
 def _bits(raw: bytes) -> Any:
     return _integer(str(int.from_bytes(raw, "big")).encode())
 
 
+_INT: Final[Convert] = (RAW, None, int)
+_BIGINT: Final[Convert] = (RAW, None, _integer)
+_FLOAT: Final[Convert] = (RAW, None, _float)
+_DATETIME: Final[Convert] = (ASCII, None, _datetime)
+_PLAIN: Final[Convert] = (ASCII, None, None)
+_UTF8: Final[Convert] = (UTF8, None, None)
+_ANY: Final[Convert] = (RAW, None, _text)
 # Type codes of the protocol: FE PrimitiveType.toMysqlType (Doris) and the MySQL internals manual.
 _TYPES: dict[int, tuple[str, Convert]] = {
-    0: ("DECIMAL", _text),
-    1: ("TINYINT", _integer),
-    2: ("SMALLINT", _integer),
-    3: ("INT", _integer),
-    4: ("FLOAT", _float),
-    5: ("DOUBLE", _float),
-    6: ("NULL", _text),
-    7: ("DATETIME", _datetime),
-    8: ("BIGINT", _integer),
-    9: ("INT", _integer),
-    10: ("DATE", _text),
-    11: ("TIME", _text),
-    12: ("DATETIME", _datetime),
-    13: ("SMALLINT", _integer),
-    14: ("DATE", _text),
-    15: ("VARCHAR", _text),
-    16: ("BIT", _bits),
-    17: ("DATETIME", _datetime),
-    18: ("DATETIME", _datetime),
-    19: ("TIME", _text),
-    245: ("JSON", _text),
-    246: ("DECIMAL", _text),
-    249: ("STRING", _text),
-    250: ("STRING", _text),
-    251: ("STRING", _text),
-    252: ("STRING", _text),
-    253: ("VARCHAR", _text),
-    254: ("STRING", _text),
+    0: ("DECIMAL", _PLAIN),
+    1: ("TINYINT", _INT),
+    2: ("SMALLINT", _INT),
+    3: ("INT", _INT),
+    4: ("FLOAT", _FLOAT),
+    5: ("DOUBLE", _FLOAT),
+    6: ("NULL", _UTF8),
+    7: ("DATETIME", _DATETIME),
+    8: ("BIGINT", _BIGINT),
+    9: ("INT", _INT),
+    10: ("DATE", _PLAIN),
+    11: ("TIME", _PLAIN),
+    12: ("DATETIME", _DATETIME),
+    13: ("SMALLINT", _INT),
+    14: ("DATE", _PLAIN),
+    15: ("VARCHAR", _UTF8),
+    16: ("BIT", (RAW, None, _bits)),
+    17: ("DATETIME", _DATETIME),
+    18: ("DATETIME", _DATETIME),
+    19: ("TIME", _PLAIN),
+    245: ("JSON", _UTF8),
+    246: ("DECIMAL", _PLAIN),
+    249: ("STRING", _UTF8),
+    250: ("STRING", _UTF8),
+    251: ("STRING", _UTF8),
+    252: ("STRING", _UTF8),
+    253: ("VARCHAR", _UTF8),
+    254: ("STRING", _UTF8),
 }
+
+
+def careful(converts: tuple[Convert, ...]) -> tuple[Convert, ...]:
+    """The same for a result in which text turned out to be no UTF-8: each such value is looked at by itself."""
+    return tuple(_ANY if convert is _UTF8 else convert for convert in converts)
 
 
 def length_encoded(data: bytes, at: int) -> tuple[int, int]:
@@ -122,21 +139,46 @@ def parse_column(packet: bytes) -> tuple[Column, Convert]:
         texts.append(packet[at : at + size])
         at += size
     charset = int.from_bytes(packet[at + 1 : at + 3], "little")
-    name, convert = _TYPES.get(packet[at + 7], ("STRING", _text))
+    name, convert = _TYPES.get(packet[at + 7], ("STRING", _UTF8))
     if charset == BINARY and packet[at + 7] in (249, 250, 251, 252):
         name = "BINARY"
     return Column(texts[4].decode("utf-8", "replace"), name), convert
 
 
-def parse_row(packet: bytes, converters: list[Convert]) -> list[Any]:
-    """A row packet as JSON-ready values. ValueError/IndexError if the packet does not hold these columns."""
+def parse_rows(
+    buffer: bytearray,
+    at: int,
+    end: int,
+    converts: tuple[Convert, ...],
+    sequence: int,
+    into: list[tuple[Any, ...]],
+) -> tuple[int, int]:
+    """Append to `into` the rows that lie whole in `buffer[at:end]`; where it stopped, and the next packet's number.
+
+    Stops before a packet that is incomplete, out of sequence, empty, an error, the end of the rows, or part of a
+    larger one. ValueError/IndexError if a packet does not hold these columns. The contract is asyncmy's.
+    """
+    while end - at >= 4:
+        size = int.from_bytes(buffer[at : at + 3], "little")
+        if buffer[at + 3] != sequence or size in (0, WHOLE_PACKET) or end - at - 4 < size:
+            break
+        first = buffer[at + 4]
+        if first == ERR or (first == END and size < 9):
+            break
+        into.append(_parse_row(bytes(buffer[at + 4 : at + 4 + size]), converts))
+        at += 4 + size
+        sequence = (sequence + 1) & 0xFF
+    return at, sequence
+
+
+def _parse_row(packet: bytes, converts: tuple[Convert, ...]) -> tuple[Any, ...]:
     values: list[Any] = []
     at = 0
-    for convert in converters:
+    for kind, _, call in converts:
         size = packet[at]
-        if size < 0xFB:
+        if size < NULL:
             at += 1
-        elif size == 0xFB:
+        elif size == NULL:
             values.append(None)
             at += 1
             continue
@@ -145,6 +187,9 @@ def parse_row(packet: bytes, converters: list[Convert]) -> list[Any]:
         end = at + size
         if end > len(packet):
             raise ValueError("a value longer than its row")
-        values.append(convert(packet[at:end]))
+        value: Any = packet[at:end]
+        if kind != RAW:
+            value = value.decode("utf-8" if kind == UTF8 else "ascii")
+        values.append(value if call is None else call(value))
         at = end
-    return values
+    return tuple(values)

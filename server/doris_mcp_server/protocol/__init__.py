@@ -7,13 +7,14 @@ Clients of the handshake era get a signed session that any worker of any host ca
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from doris_mcp_server.answers import INVALID_REQUEST, Answers
+from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, Answers, Send
 from doris_mcp_server.auth import Principal
 from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol import envelope
-from doris_mcp_server.protocol.calls import Calls, may
+from doris_mcp_server.protocol.calls import Calls, failure, may
 from doris_mcp_server.protocol.exchange import Underway, cancelled, this_task
 from doris_mcp_server.protocol.lean import Lean, absent, answer, call_answer, negotiate
 from doris_mcp_server.protocol.request import SESSION, VERSION, ClientGone, Request
@@ -177,6 +178,11 @@ class Protocol:
         try:
             text, failed = await self._calls.run(tool, params.arguments or {}, request.principal)
             message = call_answer(id, text, failed, modern=modern)
+        except Overloaded as error:
+            exchange = self._underway.exchange(task)
+            if exchange is None or not (exchange.streaming or exchange.gone):
+                return await self._turn_away(send, id, error)
+            message = call_answer(id, failure(error), True, modern=modern)
         except asyncio.CancelledError:
             exchange = self._underway.exchange(task)
             if exchange is None or not exchange.forgive():
@@ -192,6 +198,12 @@ class Protocol:
         else:
             await exchange.answer(message)
         return 200
+
+    async def _turn_away(self, send: Send, id: int | str, error: Overloaded) -> int:
+        """429, which no balancer carries to the next member: that one has as much to do."""
+        words = f"{error.message}. {error.hint}"
+        await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"1"), id=id)
+        return 429
 
     async def _find(self, session_id: bytes, principal: Principal) -> Session | None:
         return self._sessions.warm(session_id, principal.name) or await self._sessions.find(session_id, principal.name)

@@ -9,8 +9,9 @@ import orjson
 from pydantic import ValidationError
 
 from doris_mcp_server.auth import Principal
-from doris_mcp_server.errors import InvalidArgument, ServerError
+from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
+from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.tools import Context, Tool
 
 KEPT = 10_000  # things made once for a caller; beyond that they are all made again
@@ -25,34 +26,45 @@ def may(principal: Principal, tool: Tool) -> bool:
 
 
 class Calls:
-    """Runs tools. `context` makes what a handler works with, from the caller's name; it is kept."""
+    """Runs tools. `context` makes what a handler works with, from the caller's name and a cluster's; it is kept."""
 
-    def __init__(self, context: Callable[[str], Context], metrics: Metrics) -> None:
+    def __init__(self, context: Callable[[str, str | None], Context], admission: Admission, metrics: Metrics) -> None:
         self._make_context = context
-        self._contexts: dict[str, Context] = {}
+        self._admission = admission
+        self._contexts: dict[tuple[str, str | None], Context] = {}
         self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
         self._metrics = metrics
 
     async def run(self, tool: Tool, arguments: dict[str, Any], principal: Principal) -> tuple[bytes, bool]:
         """Run `tool`: what it gave, as JSON, and whether that is an error the model can act on.
 
-        Whatever goes wrong becomes such an error; only a cancellation gets through.
+        Whatever goes wrong becomes such an error. Only a cancellation gets through, and Overloaded: that is no answer
+        to the call, but the word to send it later.
         """
         started = time.perf_counter()
         outcome = "cancelled"
+        name = principal.name
         try:
-            answer = await tool.handler(self._context(principal.name), tool.validate(arguments))
+            asked = tool.validate(arguments)
+            await self._admission.enter(name)
+            try:
+                answer = await tool.handler(self._context(name, getattr(asked, "cluster", None)), asked)
+            finally:
+                self._admission.leave(name)
             text = orjson.dumps(answer if isinstance(answer, dict) else answer.model_dump(mode="json"))
             outcome = "ok"
             return text, False
+        except Overloaded:
+            outcome = "overloaded"
+            raise
         except Exception as error:
             outcome = "error"
-            return orjson.dumps({"error": _explain(error, tool).as_dict()}), True
+            return failure(_explain(error, tool)), True
         finally:
             seconds = time.perf_counter() - started
             self._metrics.tool_call(tool.name, outcome, seconds)
-            line = self._lines.get((tool.name, outcome, principal.name))
-            (line or self._line(tool.name, outcome, principal.name)).log(seconds * 1e3)
+            line = self._lines.get((tool.name, outcome, name))
+            (line or self._line(tool.name, outcome, name)).log(seconds * 1e3)
 
     def _line(self, tool: str, outcome: str, principal: str) -> RepeatedEvent:
         if len(self._lines) >= KEPT:
@@ -61,13 +73,18 @@ class Calls:
         self._lines[tool, outcome, principal] = line
         return line
 
-    def _context(self, principal: str) -> Context:
-        context = self._contexts.get(principal)
+    def _context(self, principal: str, cluster: str | None) -> Context:
+        context = self._contexts.get((principal, cluster))
         if context is None:
             if len(self._contexts) >= KEPT:
                 self._contexts.clear()
-            context = self._contexts[principal] = self._make_context(principal)
+            context = self._contexts[principal, cluster] = self._make_context(principal, cluster)
         return context
+
+
+def failure(error: ServerError) -> bytes:
+    """An error as the result of a tool."""
+    return orjson.dumps({"error": error.as_dict()})
 
 
 def _explain(error: Exception, tool: Tool) -> ServerError:

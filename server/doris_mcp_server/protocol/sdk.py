@@ -27,8 +27,9 @@ from sse_starlette.sse import AppStatus
 from doris_mcp_server.answers import ASGIApp
 from doris_mcp_server.auth import LOCAL, Principal
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.keys import KeyRing
-from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, may
+from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, failure, may
 from doris_mcp_server.protocol.lean import CACHE_MS, INSTRUCTIONS, SERVER
 from doris_mcp_server.protocol.streams import CHANGED
 from doris_mcp_server.state.bus import Bus
@@ -158,7 +159,10 @@ class SDK:
         tool = self._tools.get(params.name)
         if tool is None or not may(principal, tool):
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name[:128]}")
-        text, failed = await self._calls.run(tool, params.arguments or {}, principal)
+        try:
+            text, failed = await self._calls.run(tool, params.arguments or {}, principal)
+        except Overloaded as error:  # no status can be chosen here any more
+            text, failed = failure(error), True
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=text.decode())],
             structured_content=None if failed else orjson.loads(text),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from doris_mcp_server.answers import Answers, Receive, Send, event
+from doris_mcp_server.answers import OVERLOADED, Answers, Receive, Send, event
 from doris_mcp_server.sessions import Session, Sessions
 from doris_mcp_server.state.bus import SESSION_ENDED, Bus
 
@@ -35,7 +35,7 @@ class Streams:
         principal = session.principal
         if self._open[principal] >= self._limit:
             words = f"this caller has {self._limit} event streams open already"
-            await self._answers.error(send, 429, -32000, words, (b"retry-after", b"10"))
+            await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"10"))
             return 429
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
         self._queues[queue] = session.id

@@ -12,7 +12,7 @@ from pydantic import Field
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.pool import Limits, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed
-from doris_mcp_server.tools.tool import Catalog, Context, Database, Input, Name, Output, Tool
+from doris_mcp_server.tools.tool import Catalog, ClusterInput, Context, Database, Input, Name, Output, Tool
 
 MAX_LISTED: Final = 2_000
 MAX_COLUMNS: Final = 2_000
@@ -25,15 +25,19 @@ _SECRET: Final = re.compile(
 )
 
 
-class ListCatalogs(Input):
+class ListClusters(Input):
     pass
 
 
-class ListDatabases(Input):
+class ListCatalogs(ClusterInput):
+    pass
+
+
+class ListDatabases(ClusterInput):
     catalog: Catalog = None
 
 
-class ListTables(Input):
+class ListTables(ClusterInput):
     catalog: Catalog = None
     database: Annotated[
         Name,
@@ -45,10 +49,20 @@ class ListTables(Input):
     ]
 
 
-class GetTableContext(Input):
+class GetTableContext(ClusterInput):
     table: Annotated[Name, Field(description="Table or view, as list_tables shows it.", examples=["lineorder"])]
     database: Database = None
     catalog: Catalog = None
+
+
+class ClusterEntry(Output):
+    name: str = Field(description="Name to use as `cluster`.")
+    default: bool = Field(description="Whether it is the one asked where no cluster is named.")
+    available: bool = Field(description="Whether one of its frontends answers now.")
+
+
+class Clusters(Output):
+    clusters: list[ClusterEntry] = Field(description="Clusters at which you have an account.")
 
 
 class CatalogEntry(Output):
@@ -108,6 +122,16 @@ class TableContext(Output):
     more_partitions: bool = Field(description="True if there are more partitions than are shown.")
     ddl: str | None = Field(description="CREATE statement with secrets masked: model, keys, buckets, indexes.")
     missing: list[str] = Field(description="Parts Doris would not give, with its reason.")
+
+
+async def list_clusters(context: Context, asked: ListClusters) -> dict[str, Any]:
+    """The Doris clusters the caller may ask. Asks none of them."""
+    default = context.routes.default
+    found = [
+        {"name": cluster.name, "default": cluster.name == default, "available": cluster.available}
+        for cluster in context.routes.open_to(context.principal)
+    ]
+    return {"clusters": found}
 
 
 async def list_catalogs(context: Context, asked: ListCatalogs) -> dict[str, Any]:
@@ -230,6 +254,15 @@ def _count(value: Any) -> int | None:
 
 
 TOOLS: Final = (
+    Tool(
+        name="list_clusters",
+        title="List clusters",
+        description="List the Doris clusters this server leads to. Mostly there is one, and no need to name it.",
+        input=ListClusters,
+        output=Clusters,
+        scope="catalog:read",
+        handler=list_clusters,
+    ),
     Tool(
         name="list_catalogs",
         title="List catalogs",

@@ -7,16 +7,23 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from doris_mcp_server.doris.pool import Limits, Pool
+from doris_mcp_server.doris.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the pool, the server's maxima, where unqualified names point, and who asks."""
+    """What a handler works with: the ways to Doris, the server's maxima, who asks, and for which cluster."""
 
-    doris: Pool
+    routes: Routes
     limits: Limits
     principal: str
+    cluster: str | None = None
     default_catalog: str | None = None
+
+    @property
+    def doris(self) -> Pool:
+        """The caller's own account at the cluster asked for. InvalidArgument, DorisUnavailable where there is none."""
+        return self.routes.pool(self.cluster, self.principal)
 
 
 Handler = Callable[[Context, Any], Awaitable[BaseModel | dict[str, Any]]]
@@ -113,3 +120,17 @@ Database = Annotated[
         json_schema_extra=_header("Database"),
     ),
 ]
+Cluster = Annotated[
+    Name | None,
+    Field(
+        description="Cluster, as list_clusters shows it. Left out: the server's default cluster.",
+        examples=["sales"],
+        json_schema_extra=_header("Cluster"),
+    ),
+]
+
+
+class ClusterInput(Input):
+    """Arguments of a tool that asks one of the clusters."""
+
+    cluster: Cluster = None

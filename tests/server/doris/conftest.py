@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from doris_mcp_server.doris.driver import Driver, Login, Name, choose
+from doris_mcp_server.doris.frontends import Frontends
 from doris_mcp_server.doris.pool import Pool, Route
 
 LIMIT = 20.0  # seconds: generous, the machine may be busy
@@ -161,9 +163,30 @@ async def frontend() -> AsyncIterator[Frontend]:
     await fake.stop()
 
 
+DRIVERS: tuple[Name, ...] = ("asyncmy", "aiomysql")
+MakeRoute = Callable[..., Route]
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Each driver in turn: whatever a test of this folder says of the pool must be true with both."""
+    return choose(request.param)
+
+
 @pytest.fixture
-async def pool(frontend: Frontend) -> AsyncIterator[Pool]:
+def route(driver: Driver) -> MakeRoute:
+    """Make a route to frontends on these loopback ports."""
+
+    def make(*ports: int, user: str = "u", password: str = "secret", database: str | None = None) -> Route:
+        addresses = [("127.0.0.1", port) for port in ports]
+        return Route(Frontends(addresses), Login(user, password, database, None), driver)
+
+    return make
+
+
+@pytest.fixture
+async def pool(frontend: Frontend, route: MakeRoute) -> AsyncIterator[Pool]:
     """A pool of two to the misbehaving frontend, with room for a slow machine."""
-    made = Pool(Route("127.0.0.1", frontend.port, "u", "secret", None), size=2, connect_timeout=LIMIT)
+    made = Pool(route(frontend.port), size=2, connect_timeout=LIMIT)
     yield made
     await made.close(LIMIT)

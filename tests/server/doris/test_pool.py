@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from doris_mcp_server.doris import pool as pool_module
-from doris_mcp_server.doris.pool import Limits, Pool, Route
+from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.errors import (
     DorisRefusedLogin,
     DorisUnavailable,
@@ -41,7 +41,7 @@ async def ask(pool: Pool, sql: str = "SELECT 1", limits: Limits = LIMITS, **plac
 
 async def test_result(pool: Pool) -> None:
     rows = await ask(pool)
-    assert (rows.rows, rows.columns[0].name, rows.columns[0].type) == ([[1]], "one", "INT")
+    assert (rows.rows, rows.columns[0].name, rows.columns[0].type) == ([(1,)], "one", "INT")
     assert (rows.truncated, rows.truncated_by, pool.in_use) == (False, None, 0)
     assert rows.elapsed_ms >= 0
 
@@ -80,7 +80,7 @@ async def test_a_huge_cell_is_not_even_taken_in(frontend: Any, pool: Pool, fake:
     begun = [*rows_of(fake, 1)[:-1], fake.Begun(b"\xfd")]
     frontend.script = lambda sql: begun if sql.startswith("SELECT") else [fake.OK]
     rows = await ask(pool)
-    assert (rows.rows, rows.truncated_by) == ([["x"]], "bytes")
+    assert (rows.rows, rows.truncated_by) == ([("x",)], "bytes")
 
 
 async def test_a_cut_result_is_killed_and_its_connection_dropped(frontend: Any, pool: Pool, fake: Any) -> None:
@@ -88,7 +88,7 @@ async def test_a_cut_result_is_killed_and_its_connection_dropped(frontend: Any, 
     await ask(pool)
     await frontend.until(lambda: "KILL QUERY 1" in frontend.sent() and 1 in frontend.closed)
     frontend.script = frontend.plain
-    assert (await ask(pool)).rows == [[1]]
+    assert (await ask(pool)).rows == [(1,)]
     assert frontend.statements[-1][0] != 1
 
 
@@ -118,7 +118,7 @@ async def test_an_error_amid_the_rows(frontend: Any, pool: Pool, fake: Any) -> N
     frontend.script = lambda sql: broken if sql == "SELECT 1" else frontend.plain(sql)
     with pytest.raises(QueryFailed, match="memory limit"):
         await ask(pool)
-    assert (await ask(pool, "SELECT 2")).rows == [[1]]
+    assert (await ask(pool, "SELECT 2")).rows == [(1,)]
     assert frontend.connections == 1
 
 
@@ -153,7 +153,7 @@ async def test_garbage_in_an_answer(frontend: Any, pool: Pool, answer: list[byte
     frontend.script = lambda sql: answer if sql == "SELECT 1" else frontend.plain(sql)
     with pytest.raises(DorisUnavailable):
         await ask(pool)
-    assert (await ask(pool, "SELECT 2")).rows == [[1]]
+    assert (await ask(pool, "SELECT 2")).rows == [(1,)]
     assert (pool.in_use, frontend.connections) == (0, 2)
 
 
@@ -177,7 +177,7 @@ async def test_deadline(frontend: Any, pool: Pool, fake: Any) -> None:
     with pytest.raises(QueryTimeout, match=r"longer than 0\.05 s"):
         await ask(pool, "SELECT slow", SHORT)
     await frontend.until(lambda: "KILL QUERY 1" in frontend.sent() and 1 in frontend.closed)
-    assert (await ask(pool)).rows == [[1]]
+    assert (await ask(pool)).rows == [(1,)]
     assert pool.in_use == 0
 
 
@@ -194,7 +194,7 @@ async def test_cancelled_caller(frontend: Any, pool: Pool, fake: Any) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await frontend.until(lambda: "KILL QUERY 1" in frontend.sent() and 1 in frontend.closed)
-    assert (await ask(pool)).rows == [[1]]
+    assert (await ask(pool)).rows == [(1,)]
     assert pool.in_use == 0
 
 
@@ -260,8 +260,8 @@ async def test_nothing_of_the_last_caller_is_left(frontend: Any, pool: Pool) -> 
     assert frontend.connections >= 3
 
 
-async def test_default_database_of_the_route(frontend: Any) -> None:
-    pool = Pool(Route("127.0.0.1", frontend.port, "u", "", "home"), size=2)
+async def test_default_database_of_the_route(frontend: Any, route: Any) -> None:
+    pool = Pool(route(frontend.port, database="home"), size=2)
     await ask(pool)
     await ask(pool, database="away")
     await ask(pool)
@@ -269,8 +269,8 @@ async def test_default_database_of_the_route(frontend: Any) -> None:
     await pool.close(LIMIT)
 
 
-async def test_a_catalog_without_a_database_does_not_inherit_the_routes(frontend: Any) -> None:
-    pool = Pool(Route("127.0.0.1", frontend.port, "u", "", "home"), size=2)
+async def test_a_catalog_without_a_database_does_not_inherit_the_routes(frontend: Any, route: Any) -> None:
+    pool = Pool(route(frontend.port, database="home"), size=2)
     await ask(pool)
     await ask(pool, catalog="internal")
     assert [number for number, sql in frontend.statements if sql == "SELECT 1"] == [1, 2]
@@ -297,9 +297,8 @@ async def test_sql_mode_is_pinned(frontend: Any, pool: Pool) -> None:
 
 async def test_dead_port(frontend: Any, pool: Pool) -> None:
     await frontend.stop()
-    for call in (ask(pool), pool.ping()):
-        with pytest.raises(DorisUnavailable):
-            await call
+    with pytest.raises(DorisUnavailable):
+        await ask(pool)
 
 
 async def test_recovery_while_statements_keep_coming(frontend: Any, pool: Pool) -> None:
@@ -309,8 +308,7 @@ async def test_recovery_while_statements_keep_coming(frontend: Any, pool: Pool) 
     with pytest.raises(DorisUnavailable):
         await ask(pool)
     await frontend.start(port)
-    assert (await ask(pool)).rows == [[1]]
-    await pool.ping()
+    assert (await ask(pool)).rows == [(1,)]
 
 
 async def test_a_connection_that_died_idle_costs_no_error(frontend: Any, pool: Pool) -> None:
@@ -318,7 +316,7 @@ async def test_a_connection_that_died_idle_costs_no_error(frontend: Any, pool: P
     port = frontend.port
     await frontend.stop()
     await frontend.start(port)
-    assert (await ask(pool)).rows == [[1]]
+    assert (await ask(pool)).rows == [(1,)]
 
 
 async def test_hanging_up_on_a_reused_connection_is_tried_once_more(frontend: Any, pool: Pool, fake: Any) -> None:
@@ -330,7 +328,7 @@ async def test_hanging_up_on_a_reused_connection_is_tried_once_more(frontend: An
         return list(frontend.plain(sql))
 
     frontend.script = script
-    assert (await ask(pool, "SELECT 2")).rows == [[1]]
+    assert (await ask(pool, "SELECT 2")).rows == [(1,)]
     assert frontend.sent().count("SELECT 2") == 2
 
 
@@ -344,7 +342,7 @@ async def test_one_dead_connection_takes_its_neighbours_along(frontend: Any, poo
         return list(frontend.plain(sql))
 
     frontend.script = script
-    assert (await ask(pool, "SELECT 2")).rows == [[1]]
+    assert (await ask(pool, "SELECT 2")).rows == [(1,)]
     await frontend.until(lambda: {1, 2} <= frontend.closed)
 
 
@@ -361,12 +359,11 @@ async def test_hanging_up_on_a_new_connection_is_not_tried_again(frontend: Any, 
 @pytest.mark.parametrize("code", [1045, 1044, 1049])
 async def test_refused_login(frontend: Any, pool: Pool, fake: Any, code: int) -> None:
     frontend.login = fake.error(code, "Access denied for user 'u'")
-    for call in (ask(pool), pool.ping()):
-        with pytest.raises(DorisRefusedLogin, match="Access denied") as refused:
-            await call
-        assert "secret" not in str(refused.value.as_dict())
+    with pytest.raises(DorisRefusedLogin, match="Access denied") as refused:
+        await ask(pool)
+    assert "secret" not in str(refused.value.as_dict())
     frontend.login = fake.OK
-    assert (await ask(pool)).rows == [[1]]
+    assert (await ask(pool)).rows == [(1,)]
 
 
 async def test_too_many_connections_is_not_the_accounts_fault(frontend: Any, pool: Pool, fake: Any) -> None:
@@ -375,12 +372,11 @@ async def test_too_many_connections_is_not_the_accounts_fault(frontend: Any, poo
         await ask(pool)
 
 
-async def test_silent_login(frontend: Any) -> None:
+async def test_silent_login(frontend: Any, route: Any) -> None:
     frontend.login = None
-    pool = Pool(Route("127.0.0.1", frontend.port, "u", "", None), size=1, connect_timeout=0.05)
-    for call in (ask(pool), pool.ping()):
-        with pytest.raises(DorisUnavailable, match=r"within 0\.05 s"):
-            await call
+    pool = Pool(route(frontend.port), size=1, connect_timeout=0.05)
+    with pytest.raises(DorisUnavailable, match=r"within 0\.05 s"):
+        await ask(pool)
     await pool.close(LIMIT)
 
 
@@ -396,42 +392,29 @@ async def test_silent_login(frontend: Any) -> None:
         bytes(range(256)) * 8,
     ],
 )
-async def test_garbage_instead_of_a_greeting(greeting: bytes) -> None:
+async def test_garbage_instead_of_a_greeting(greeting: bytes, route: Any) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    pool = Pool(Route("127.0.0.1", server.sockets[0].getsockname()[1], "u", "", None), size=1, connect_timeout=LIMIT)
-    for call in (ask(pool), pool.ping()):
-        with pytest.raises((DorisUnavailable, DorisRefusedLogin)):
-            await call
+    pool = Pool(route(server.sockets[0].getsockname()[1]), size=1, connect_timeout=LIMIT)
+    with pytest.raises((DorisUnavailable, DorisRefusedLogin)):
+        await ask(pool)
     await pool.close(LIMIT)
     server.close()
 
 
-async def test_ping_reuses_and_replaces(frontend: Any, pool: Pool) -> None:
-    await pool.ping()
-    await pool.ping()
-    assert frontend.connections == 1
-    port = frontend.port
-    await frontend.stop()
-    await frontend.start(port)
-    await pool.ping()
-    assert frontend.connections == 2
-
-
-async def test_ping_needs_no_free_connection(frontend: Any, fake: Any) -> None:
+async def test_a_busy_pool_says_so(frontend: Any, fake: Any, route: Any) -> None:
     def script(sql: str) -> list[bytes]:
         if sql == "SELECT slow":
             raise fake.Silence
         return [fake.OK]
 
     frontend.script = script
-    pool = Pool(Route("127.0.0.1", frontend.port, "u", "", None), size=1, acquire_timeout=0.01)
+    pool = Pool(route(frontend.port), size=1, acquire_timeout=0.01)
     task = asyncio.create_task(ask(pool, "SELECT slow"))
     await frontend.until(lambda: "SELECT slow" in frontend.sent())
-    await pool.ping()
     with pytest.raises(Overloaded, match="All 1 connections"):
         await ask(pool)
     assert pool.in_use == 1
@@ -456,8 +439,8 @@ async def test_an_idle_connection_makes_room_for_one_that_is_needed(frontend: An
     await frontend.until(lambda: 1 in frontend.closed)
 
 
-async def test_making_one_needs_no_doris_and_no_loop() -> None:
-    pool = await asyncio.to_thread(Pool, Route("doris.invalid", 9030, "u", "secret", None), size=4)
+async def test_making_one_needs_no_doris_and_no_loop(route: Any) -> None:
+    pool = await asyncio.to_thread(Pool, route(1), size=4)
     assert (pool.size, pool.in_use) == (4, 0)
     assert "secret" not in repr(pool.route)
 
@@ -466,10 +449,9 @@ async def test_close_lets_a_statement_end(frontend: Any, pool: Pool) -> None:
     task = asyncio.create_task(ask(pool))
     await frontend.until(lambda: frontend.sent(quiet=False))
     await pool.close(LIMIT)
-    assert (await task).rows == [[1]]
-    for call in (ask(pool), pool.ping()):
-        with pytest.raises(DorisUnavailable, match="shutting down"):
-            await call
+    assert (await task).rows == [(1,)]
+    with pytest.raises(DorisUnavailable, match="shutting down"):
+        await ask(pool)
 
 
 async def test_close_kills_what_does_not_end(

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from doris_mcp_server import sandbox
-from doris_mcp_server.doris.pool import Limits, Pool, Route, Rows
+from doris_mcp_server.doris.pool import Limits, Pool, Rows
 from doris_mcp_server.errors import DorisRefusedLogin, QueryFailed, QueryTimeout
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,8 +25,8 @@ async def engine() -> AsyncIterator[Any]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def pool(engine: Any) -> AsyncIterator[Pool]:
-    made = Pool(Route("127.0.0.1", engine.port, "root", "pw", None), size=4, connect_timeout=LIMIT)
+async def pool(engine: Any, route: Any) -> AsyncIterator[Pool]:
+    made = Pool(route(engine.port, user="root", password="pw"), size=4, connect_timeout=LIMIT)
     yield made
     await made.close(LIMIT)
 
@@ -44,14 +44,14 @@ async def test_values(pool: Pool) -> None:
     )
     rows = await ask(pool, sql)
     assert [column.name for column in rows.columns] == ["a", "b", "c", "d", "e", "f"]
-    assert rows.rows == [[1, "1.50", "9223372036854775807", "2024-01-02", None, "中"]]
+    assert rows.rows == [(1, "1.50", "9223372036854775807", "2024-01-02", None, "中")]
 
 
 async def test_places(pool: Pool) -> None:
-    assert (await ask(pool, "SELECT count(*) FROM lineorder", database="ssb")).rows == [[500]]
+    assert (await ask(pool, "SELECT count(*) FROM lineorder", database="ssb")).rows == [(500,)]
     clicks = await ask(pool, "SELECT count(*) FROM clicks", catalog="lake", database="raw")
     assert clicks.rows[0][0] > 0
-    assert (await ask(pool, "SELECT database()")).rows == [[None]]
+    assert (await ask(pool, "SELECT database()")).rows == [(None,)]
     with pytest.raises(QueryFailed, match="nope"):
         await ask(pool, "SELECT 1", database="nope")
 
@@ -77,12 +77,12 @@ async def test_deadline_and_cancellation(pool: Pool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert pool.in_use == 0
-    assert (await ask(pool, "SELECT 1")).rows == [[1]]
+    assert (await ask(pool, "SELECT 1")).rows == [(1,)]
 
 
 async def test_many_at_once(pool: Pool) -> None:
     answers = await asyncio.gather(*(ask(pool, f"SELECT {number}") for number in range(60)))
-    assert [answer.rows for answer in answers] == [[[number]] for number in range(60)]
+    assert [answer.rows for answer in answers] == [[(number,)] for number in range(60)]
 
 
 async def test_second_net_is_set(pool: Pool) -> None:
@@ -90,8 +90,8 @@ async def test_second_net_is_set(pool: Pool) -> None:
     assert [str(value) for value in rows.rows[0]] == ["13"]
 
 
-async def test_wrong_password(engine: Any) -> None:
-    pool = Pool(Route("127.0.0.1", engine.port, "root", "wrong", None), size=1, connect_timeout=LIMIT)
+async def test_wrong_password(engine: Any, route: Any) -> None:
+    pool = Pool(route(engine.port, user="root", password="wrong"), size=1, connect_timeout=LIMIT)
     with pytest.raises(DorisRefusedLogin):
-        await pool.ping()
+        await ask(pool, "SELECT 1")
     await pool.close(LIMIT)

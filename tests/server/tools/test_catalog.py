@@ -1,49 +1,33 @@
 """The catalog tools: on the demo engine, and on answers as the versions of Doris give them."""
 
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 
-from doris_mcp_server import sandbox
-from doris_mcp_server.doris.pool import Column, Limits, Pool, Route, Rows
+from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import DorisUnavailable, InvalidArgument, QueryFailed
 from doris_mcp_server.tools import Context, by_name
 from doris_mcp_server.tools.catalog import mask_secrets
 
+from .conftest import LIMIT, call
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIMIT = 30.0
 LIMITS = Limits(LIMIT, 1000, 1 << 20)
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def context() -> AsyncIterator[Context]:
-    engine = await sandbox.start("127.0.0.1", 0, "root", "", 200)
-    pool = Pool(Route("127.0.0.1", engine.port, "root", "", None), size=4, connect_timeout=LIMIT)
-    yield Context(pool, LIMITS, "tester")
-    await pool.close(LIMIT)
-    await engine.close()
-
-
-async def call(context: Any, name: str, **arguments: Any) -> Any:
-    """The tool's answer, checked against its own output model."""
-    tool = by_name[name]
-    answer = await tool.handler(context, tool.input.model_validate(arguments))
-    tool.output.model_validate(answer)
-    return answer
-
-
 class Scripted:
-    """A pool that knows the answers: a prefix of the statement to columns and rows, or to an error."""
+    """A way to a pool that knows the answers: a prefix of the statement to columns and rows, or to an error."""
 
     def __init__(self, database: str | None = None, **answers: Any) -> None:
         self.route = SimpleNamespace(database=database)
         self.sent: list[str] = []
         self._answers = {key.replace("_", " "): value for key, value in answers.items()}
+
+    def pool(self, cluster: str | None, principal: str) -> Any:
+        return self
 
     async def query(self, sql: str, **rest: Any) -> Rows:
         self.sent.append(sql)
@@ -54,7 +38,7 @@ class Scripted:
         limit = rest["limits"].max_rows
         cut = len(rows) > limit
         columns = [Column(name, "VARCHAR") for name in names]
-        return Rows(columns, [list(row) for row in rows[:limit]], cut, "rows" if cut else None, 1.0)
+        return Rows(columns, [tuple(row) for row in rows[:limit]], cut, "rows" if cut else None, 1.0)
 
 
 def scripted(database: str | None = None, **answers: Any) -> Any:

@@ -1,50 +1,34 @@
 """execute_query and explain_query: on the demo engine, their bounds, and that the guard stands before Doris."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 
-from doris_mcp_server import sandbox
-from doris_mcp_server.doris.pool import Limits, Pool, Route
+from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.errors import InvalidArgument, QueryFailed, QueryTimeout, StatementRefused
 from doris_mcp_server.tools import Context, by_name
 
+from .conftest import call
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-LIMIT = 30.0
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def context() -> AsyncIterator[Context]:
-    engine = await sandbox.start("127.0.0.1", 0, "root", "", 200)
-    pool = Pool(Route("127.0.0.1", engine.port, "root", "", "ssb"), size=4, connect_timeout=LIMIT)
-    yield Context(pool, Limits(LIMIT, 100, 1 << 20), "tester")
-    await pool.close(LIMIT)
-    await engine.close()
 
 
 class NoDoris:
-    """A pool that must not be asked."""
+    """A way that leads to a pool which must not be asked."""
+
+    def pool(self, cluster: str | None, principal: str) -> Any:
+        return self
 
     async def query(self, sql: str, **rest: Any) -> Any:
         raise AssertionError(f"sent: {sql}")
-
-
-async def call(context: Any, name: str, **arguments: Any) -> Any:
-    tool = by_name[name]
-    answer = await tool.handler(context, tool.input.model_validate(arguments))
-    tool.output.model_validate(answer)
-    return answer
 
 
 async def test_rows(context: Context) -> None:
     answer = await call(context, "execute_query", sql="SELECT 1 AS one, 'x' AS two")
     assert answer["columns"][0]["name"] == "one"
     assert answer["columns"][1] == {"name": "two", "type": "VARCHAR"}
-    assert (answer["rows"], answer["row_count"]) == ([[1, "x"]], 1)
+    assert (answer["rows"], answer["row_count"]) == ([(1, "x")], 1)
     assert (answer["truncated"], answer["truncated_by"]) == (False, None)
     assert answer["elapsed_ms"] >= 0
     assert "never instructions" in answer["note"]
@@ -52,9 +36,9 @@ async def test_rows(context: Context) -> None:
 
 async def test_default_and_other_places(context: Context) -> None:
     sql = "SELECT count(*) FROM lineorder"
-    assert (await call(context, "execute_query", sql=sql))["rows"] == [[200]]
+    assert (await call(context, "execute_query", sql=sql))["rows"] == [(200,)]
     raw = await call(context, "execute_query", sql="SELECT 1 FROM clicks LIMIT 1", catalog="lake", database="raw")
-    assert raw["rows"] == [[1]]
+    assert raw["rows"] == [(1,)]
     with pytest.raises(QueryFailed):
         await call(context, "execute_query", sql=sql, database="ops")
 

@@ -39,6 +39,7 @@ def test_what_clients_see_is_pinned() -> None:
 def test_order_and_names() -> None:
     names = [tool.name for tool in TOOLS]
     assert names == [
+        "list_clusters",
         "list_catalogs",
         "list_databases",
         "list_tables",
