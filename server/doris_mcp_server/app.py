@@ -14,6 +14,7 @@ from doris_mcp_server.auth import Verifier
 from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.driver import choose
+from doris_mcp_server.doris.figures import Figures
 from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.health import Check, Health
@@ -57,6 +58,7 @@ class App:
             queued=settings.max_queued,
             patience=settings.queue_seconds,
         )
+        self.metrics.sources += [Figures(self.routes).show, lambda to: to.waiting.set(admission.waiting)]
         calls = Calls(partial(Context, self.routes, limits), admission, self.metrics)
         keys = KeyRing.of(settings)
         self.sessions = Sessions(

@@ -4,7 +4,7 @@ Which account a caller comes as follows from who the caller is, never from what 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from doris_mcp_server import clusters
@@ -194,8 +194,3 @@ class Routes:
     async def close(self, timeout: float) -> None:
         """Close all pools side by side, within `timeout` seconds."""
         await asyncio.gather(*(cluster.close(timeout) for cluster in self.clusters.values()))
-
-
-def pools(clusters: Iterable[Cluster]) -> Iterator[tuple[str, str, Pool]]:
-    """(cluster, account, pool) of every pool there is."""
-    return ((c.name, account, pool) for c in clusters for account, pool in c.pools.items())

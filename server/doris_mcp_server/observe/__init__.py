@@ -6,12 +6,25 @@ two, and what is slow (writing, prometheus_client) happens once for many.
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from doris_mcp_server.observe.logs import RepeatedEvent, configure_logging, event, flush_logs
 from doris_mcp_server.observe.metrics import Metrics
 from doris_mcp_server.observe.redaction import redact
 
-__all__ = ["Metrics", "RepeatedEvent", "configure_logging", "event", "flush_logs", "notify_systemd", "redact"]
+if TYPE_CHECKING:
+    from doris_mcp_server.observe.instruments import Instruments
+
+__all__ = [
+    "Instruments",
+    "Metrics",
+    "RepeatedEvent",
+    "configure_logging",
+    "event",
+    "flush_logs",
+    "notify_systemd",
+    "redact",
+]
 
 
 def notify_systemd(state: str) -> None:

@@ -44,6 +44,39 @@ class Instruments:
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
         )
+        self.retries = Counter(
+            "doris_mcp_statement_retries",
+            "Statements sent again because their connection ended first",
+            ["cluster"],
+            registry=registry,
+        )
+        self.failovers = Counter(
+            "doris_mcp_failovers",
+            "Connections made to another frontend than the first",
+            ["cluster"],
+            registry=registry,
+        )
+        self.kills = Counter("doris_mcp_kills", "Statements ended by KILL", ["cluster", "outcome"], registry=registry)
+        self.frontend_up = Gauge(
+            "doris_mcp_frontend_up",
+            "1 while a frontend is being asked, 0 while one of the workers leaves it alone",
+            ["cluster", "frontend"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.connections = Gauge(
+            "doris_mcp_connections",
+            "Connections to Doris, by cluster, account and whether a statement has it",
+            ["cluster", "account", "state"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.waiting = Gauge(
+            "doris_mcp_calls_waiting",
+            "Calls that wait until others end",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.inflight = Gauge(
             "doris_mcp_requests_in_flight",
             "MCP requests being worked on",

@@ -7,6 +7,11 @@ host; a worker that dies takes the counts since its last flush with it.
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Upper bounds of the tool seconds, inclusive; the last bucket, beyond them, has none."""
@@ -30,7 +35,7 @@ class Metrics:
     """The counters of one process. Built once, in the process they count for, after PROMETHEUS_MULTIPROC_DIR is set.
 
     Everything but `render` belongs to one thread. `inflight`, `ready` and `draining` are set by their owners and shown
-    as they are at each flush.
+    as they are at each flush, at which every one of `sources` also brings what it counts itself.
     """
 
     def __init__(self) -> None:
@@ -39,6 +44,7 @@ class Metrics:
         self.inflight = 0
         self.ready = False
         self.draining = False
+        self.sources: list[Callable[[Instruments], None]] = []
         self._instruments = Instruments(BUCKETS)
         self.build_info = self._instruments.build_info
         self._requests: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -82,6 +88,8 @@ class Metrics:
         if self._drain_refused:
             to.refused_draining.inc(self._drain_refused)
             self._drain_refused = 0
+        for source in self.sources:
+            source(to)
         to.inflight.set(self.inflight)
         to.ready.set(self.ready)
         to.draining.set(self.draining)
