@@ -52,7 +52,7 @@ async def test_a_full_queue_says_so() -> None:
     await admission.enter("a")
     (task,) = waits(admission, "a")
     await until(lambda: admission.waiting)
-    with pytest.raises(Overloaded, match="1 calls wait already"):
+    with pytest.raises(Overloaded, match="1 calls run and 1 wait"):
         await admission.enter("a")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,5 +1,6 @@
 """The HTTP surface of a real server on the demo engine: both eras, and what bad input is answered."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from doris_mcp_server.tools import by_name
 
-from .conftest import LIMIT, TOKEN, Launch, Running, legacy, modern, serving
+from .conftest import LIMIT, META, TOKEN, Launch, Running, legacy, modern, serving
 
 GROUP_BY = "SELECT d_year, count(*) AS orders FROM lineorder JOIN dates ON lo_orderdate = d_datekey GROUP BY d_year"
 
@@ -50,6 +51,11 @@ async def answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
 async def call(http: aiohttp.ClientSession, url: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     async with http.post(f"{url}/mcp", **authorised(request)) as response:
         return response.status, await answer(response)
+
+
+async def metrics(http: aiohttp.ClientSession, url: str) -> str:
+    async with http.get(f"{url}/metrics") as response:
+        return await response.text()
 
 
 @pytest.mark.parametrize("era", [modern, legacy])
@@ -180,3 +186,33 @@ async def test_without_doris_it_starts_says_why_and_answers_within_the_limit(
         _, result = await call(http, running.url, query)
         error = json.loads(result["result"]["content"][0]["text"])["error"]
         assert (error["kind"], error["retryable"]) == ("doris_unavailable", True)
+
+
+async def test_too_many_calls_are_told_to_come_back(launch: Launch, http: aiohttp.ClientSession) -> None:
+    slow = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT sleep(60)", "timeout_s": 60}})
+    limits = {"DORIS_MCP_MAX_CONCURRENT": "1", "DORIS_MCP_MAX_QUEUED": "0", "DORIS_MCP_QUERY_TIMEOUT": "60"}
+    async with launch("--sandbox", DORIS_MCP_TOKEN=TOKEN, **limits) as server:
+        await server.said("doris answers")
+        first = asyncio.create_task(call(http, server.url, slow))
+        while "doris_mcp_requests_in_flight 1.0" not in (told := await metrics(http, server.url)):
+            assert not first.done(), told
+        quick: dict[str, Any] = {"name": "execute_query", "arguments": {"sql": "SELECT 1"}}
+        for era in (modern, legacy):
+            async with http.post(f"{server.url}/mcp", **authorised(era("tools/call", quick))) as response:
+                refused = await answer(response)
+            assert response.status == 429
+            assert (response.headers["retry-after"], refused["error"]["code"], refused["id"]) == ("1", -32000, 1)
+            assert "1 calls run and 0 wait" in refused["error"]["message"]
+        # An unusual one goes through the SDK, which leaves no say in the status.
+        odd = modern("tools/call", quick)
+        odd["json"]["params"]["_meta"][META + "clientInfo"]["icons"] = [{"src": "https://client.example/icon.png"}]
+        status, refused = await call(http, server.url, odd)
+        assert (status, refused["result"]["isError"]) == (200, True)
+        assert json.loads(refused["result"]["content"][0]["text"])["error"]["kind"] == "overloaded"
+        assert not first.done()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await server.said("tool call", outcome="cancelled")
+        assert (await call(http, server.url, modern("tools/call", quick)))[0] == 200
+        counted = 'doris_mcp_tool_calls_total{outcome="overloaded",tool="execute_query"} 3.0'
+        assert counted in await metrics(http, server.url)

@@ -35,7 +35,7 @@ class Admission:
             self._of[principal] += 1
             return
         if len(self._queue) >= self._queued:
-            raise Overloaded(f"{len(self._queue)} calls wait already", hint=LATER)
+            raise Overloaded(f"{self.running} calls run and {len(self._queue)} wait", hint=LATER)
         turn = asyncio.get_running_loop().create_future()
         self._queue[turn] = principal
         try:
@@ -46,7 +46,7 @@ class Admission:
                 self.leave(principal)  # its turn had come all the same
             if not isinstance(error, TimeoutError):
                 raise
-            raise Overloaded(f"No turn came within {self._patience:g} s", hint=LATER) from None
+            raise Overloaded(f"{self.running} calls run, and no turn came within {self._patience:g} s", hint=LATER) from None
 
     def leave(self, principal: str) -> None:
         """The call is over: whoever may run now gets its turn."""
