@@ -116,10 +116,10 @@ def _checks(routes: Routes, store: Store | None) -> list[Check]:
     async def nowhere() -> None:
         routes.cluster(None)
 
-    checks = [
-        Check("doris" if cluster.name == routes.default else f"doris:{name}", cluster.ping, "doris", DORIS_GOOD_FOR)
-        for name, cluster in routes.clusters.items()
-    ]
+    checks = []
+    for name, cluster in routes.clusters.items():
+        label = "doris" if name == routes.default else f"doris:{name}"
+        checks.append(Check(label, cluster.ping, "doris", DORIS_GOOD_FOR, cluster.report))
     if not checks:
         checks.append(Check("doris", nowhere, "doris"))
     if store is not None:

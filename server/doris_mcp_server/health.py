@@ -24,6 +24,7 @@ class Check:
     probe: Callable[[], Awaitable[None]]
     group: str  # of checks of one group, one that is good is enough
     good_for: float = GOOD_FOR
+    details: Callable[[], dict[str, Any]] = dict  # what else to show of it
     ok: bool = False
     reason: str | None = "not checked yet"
     hint: str | None = None
@@ -68,7 +69,7 @@ class Health:
         ]
 
     def report(self) -> dict[str, Any]:
-        return {c.name: {"ok": c.ok, "reason": c.reason, "hint": c.hint} for c in self.checks}
+        return {c.name: {"ok": c.ok, "reason": c.reason, "hint": c.hint, **c.details()} for c in self.checks}
 
     async def watch(self) -> None:
         """Keep checking until cancelled; the checks do not wait for each other."""

@@ -5,7 +5,7 @@ Which account a caller comes as follows from who the caller is, never from what 
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from doris_mcp_server import clusters
 from doris_mcp_server.doris.driver import Driver, Login
@@ -52,6 +52,10 @@ class Cluster:
     def available(self) -> bool:
         """Whether a frontend answers, as far as is known."""
         return not all(frontend.open for frontend in self.frontends.all)
+
+    def report(self) -> dict[str, Any]:
+        """How each frontend does: null, or what is wrong."""
+        return {"frontends": {str(f): f.fault.message if f.fault else None for f in self.frontends.all}}
 
     async def ping(self) -> None:
         """Look at every frontend. DorisUnavailable when none answers, DorisRefusedLogin when the account may not in."""

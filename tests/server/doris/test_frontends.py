@@ -182,6 +182,9 @@ async def test_a_look_finds_one_that_hangs_and_its_statements_go_elsewhere(
         assert await task == [(1,)]
         assert cluster.frontends.all[0].open
         assert cluster.available
+        first, second = cluster.report()["frontends"].values()
+        assert "did not answer a ping" in first
+        assert second is None
         # It is back: what comes from now on goes there again.
         pair[0].login, pair[0].script = OK, pair[0].plain
         await cluster.ping()
