@@ -172,7 +172,7 @@ class AccountHTTP:
         return {f"{host}:{port}": answer for (host, port), answer in zip(frontends, answers, strict=True)}
 
     async def _profile_at(self, frontend: Frontend, query_id: str) -> str:
-        """The profile as this frontend has or finds it, else "". Without the manager's pages, the older one is asked."""
+        """The profile as this frontend has or finds it, else "". One without that page has an older one."""
         try:
             data = await self._data(frontend, f"/rest/v2/manager/query/profile/text/{query_id}")
         except Absent:
@@ -182,7 +182,10 @@ class AccountHTTP:
 
     async def _metrics_of(self, frontend: Frontend) -> str | DorisError:
         try:
-            return (await self._http.get(frontend, "/metrics", self._authorization())).decode("utf-8", "replace")
+            body = await self._http.get(frontend, "/metrics", self._authorization())
+            if body.startswith(b"{"):  # no metrics: an envelope, with the reason
+                frontend.data(body)
+            return body.decode("utf-8", "replace")
         except DorisError as error:
             return error
 
