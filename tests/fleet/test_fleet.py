@@ -22,7 +22,17 @@ DRAIN = "ansible/playbooks/drain.yml"
 UNDRAIN = "ansible/playbooks/undrain.yml"
 STATUS = "ansible/playbooks/status.yml"
 APP = {"app-1", "app-2", "app-3"}
-TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", "execute_query", "explain_query"}
+TOOLS = {
+    "list_catalogs",
+    "list_databases",
+    "list_tables",
+    "get_table_context",
+    "execute_query",
+    "explain_query",
+    "get_query_profile",
+    "list_recent_queries",
+    "get_cluster_health",
+}
 
 
 def watch(fleet: Fleet, connections: int = 16, *, slow: int = 0) -> Load:

@@ -8,7 +8,17 @@ import pytest
 from ..clients import clients
 from ..conftest import TOKEN, Launch, Running
 
-TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", "execute_query", "explain_query"}
+TOOLS = {
+    "list_catalogs",
+    "list_databases",
+    "list_tables",
+    "get_table_context",
+    "execute_query",
+    "explain_query",
+    "get_query_profile",
+    "list_recent_queries",
+    "get_cluster_health",
+}
 WORKERS = 2  # what a client does next may reach a worker that has never heard of it
 
 

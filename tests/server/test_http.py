@@ -11,7 +11,17 @@ import pytest_asyncio
 
 from .conftest import LIMIT, TOKEN, Launch, Running, legacy, modern, serving
 
-TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", "execute_query", "explain_query"}
+TOOLS = {
+    "list_catalogs",
+    "list_databases",
+    "list_tables",
+    "get_table_context",
+    "execute_query",
+    "explain_query",
+    "get_query_profile",
+    "list_recent_queries",
+    "get_cluster_health",
+}
 GROUP_BY = "SELECT d_year, count(*) AS orders FROM lineorder JOIN dates ON lo_orderdate = d_datekey GROUP BY d_year"
 
 

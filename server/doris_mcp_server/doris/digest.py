@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from doris_mcp_server.doris.capabilities import Nodes
+
 _SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>[^}]*)\})?\s+(?P<value>\S+)", re.MULTILINE)
 _BLANK: Final = re.compile(r",\s+")
 # In storage-compute mode every sample carries these as well.
@@ -25,8 +27,7 @@ class Digest:
     query_errors: int | None
     heap_used_bytes: int | None
     heap_max_bytes: int | None
-    backends: int | None
-    backends_alive: int | None
+    backends: Nodes | None
 
 
 def digest(text: str) -> Digest:
@@ -44,6 +45,7 @@ def digest(text: str) -> Digest:
         value = number(name, labels)
         return None if value is None else int(value)
 
+    alive, total = (count("node_info", f'type="be_node_num",state="{state}"') for state in ("alive", "total"))
     return Digest(
         queries_per_second=number("doris_fe_qps"),
         connections=count("doris_fe_connection_total"),
@@ -52,8 +54,7 @@ def digest(text: str) -> Digest:
         query_errors=count("doris_fe_query_err"),
         heap_used_bytes=count("jvm_heap_size_bytes", 'type="used"'),
         heap_max_bytes=count("jvm_heap_size_bytes", 'type="max"'),
-        backends=count("node_info", 'type="be_node_num",state="total"'),
-        backends_alive=count("node_info", 'type="be_node_num",state="alive"'),
+        backends=Nodes(alive, total) if alive is not None and total is not None else None,
     )
 
 

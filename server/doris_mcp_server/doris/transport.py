@@ -6,6 +6,7 @@ caller's would go out with the next one's request), no redirects, no proxies and
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ import httpx2
 
 from doris_mcp_server.doris.frontend import Frontend
 from doris_mcp_server.errors import AnswerTooLarge, DorisUnavailable, QueryFailed
+
+# Its debug lines quote the headers of answers, among them cookies and redirects with a password in them.
+logging.getLogger("httpcore2").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,25 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from doris_mcp_server.doris.capabilities import Watched
+from doris_mcp_server.doris.http import AccountHTTP
 from doris_mcp_server.doris.pool import Limits, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the pool, the server's maxima, where unqualified names point, and who asks."""
+    """What a handler works with: the pool, the server's maxima, where unqualified names point, and who asks.
+
+    `frontends` are the HTTP side under the caller's Doris account, None when no HTTP port is configured; `cluster`
+    knows what the cluster is and offers.
+    """
 
     doris: Pool
     limits: Limits
     principal: str
     default_catalog: str | None = None
+    frontends: AccountHTTP | None = None
+    cluster: Watched | None = None
 
 
 Handler = Callable[[Context, Any], Awaitable[BaseModel | dict[str, Any]]]

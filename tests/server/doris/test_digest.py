@@ -1,12 +1,13 @@
 """A frontend's metrics, as its versions write them."""
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import pytest
 
+from doris_mcp_server.doris.capabilities import Nodes
 from doris_mcp_server.doris.digest import Digest, digest
 
-EMPTY = Digest(None, None, None, None, None, None, None, None, None)
+EMPTY = Digest(None, None, None, None, None, None, None, None)
 METRICS = """\
 # HELP  jvm_heap_size_bytes jvm heap stat
 # TYPE  jvm_heap_size_bytes gauge
@@ -27,7 +28,7 @@ node_info{type="fe_node_num", state="total"} 3
 node_info{type="be_node_num", state="total"} 4
 node_info{type="be_node_num", state="alive"} 3
 """
-READ = Digest(1.5, 7, 120.25, 1200, 3, 805306368, 8589934592, 4, 3)
+READ = Digest(1.5, 7, 120.25, 1200, 3, 805306368, 8589934592, Nodes(alive=3, total=4))
 
 
 def test_what_is_read() -> None:
@@ -57,4 +58,4 @@ def test_storage_compute_mode_labels_everything() -> None:
     ],
 )
 def test_what_is_not_told_is_none(text: str) -> None:
-    assert astuple(digest(text)) == astuple(EMPTY)
+    assert digest(text) == EMPTY
