@@ -417,6 +417,15 @@ async def test_nothing_of_the_environment_and_no_cookie(one: Site, two: Site, mo
     assert one.requests[0][1]["authorization"] != one.requests[1][1]["authorization"]
 
 
+async def test_no_secret_in_the_log(one: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    one.script = lambda target: page(b"", 307, location="http://ann:hidden@other/", set_cookie="PALO_SESSION_ID=hidden")
+    async with account(one.address) as ann:
+        with pytest.raises(QueryFailed):
+            await ann.queries()
+    assert "hidden" not in caplog.text and PASSWORD not in caplog.text
+
+
 async def test_metrics_of_every_frontend(one: Site, two: Site) -> None:
     one.script = lambda target: page(b"doris_fe_qps 1\n\xff")
     two.script = lambda target: page(b"", 500)
