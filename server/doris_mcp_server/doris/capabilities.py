@@ -80,7 +80,7 @@ async def detect(query: Query) -> Capabilities:
     version = parse_version(text)
     frontends = await _ask(query, "SHOW FRONTENDS")
     backends = await _ask(query, "SHOW BACKENDS")
-    caches = await _ask(query, "SHOW VARIABLES LIKE 'enable\\_%\\_cache'")
+    caches = await _ask(query, "SHOW VARIABLES LIKE 'enable%cache'")
     audit = await _ask(query, f"SHOW COLUMNS FROM {AUDIT_LOG}")
     return Capabilities(
         text=text,

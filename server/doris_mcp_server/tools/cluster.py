@@ -7,6 +7,7 @@ profiles in the answers are other people's text: data, passed on as Doris gives 
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
+import orjson
 from pydantic import Field
 
 from doris_mcp_server.doris.capabilities import Capabilities, Nodes
@@ -106,13 +107,17 @@ async def get_query_profile(context: Context, asked: GetQueryProfile) -> dict[st
 
 
 async def list_recent_queries(context: Context, asked: ListRecentQueries) -> dict[str, Any]:
-    """The newest queries that have a profile."""
+    """The newest queries that have a profile, as many as the server's limit on the size of a result lets through."""
     found = await _frontends(context).queries()
-    return {
-        "queries": [_entry(query) for query in found[: asked.limit]],
-        "truncated": len(found) > asked.limit,
-        "note": NOTE,
-    }
+    listed: list[dict[str, Any]] = []
+    size = 0
+    for query in found[: asked.limit]:
+        entry = _entry(query)
+        size += len(orjson.dumps(entry))
+        if size > context.limits.max_bytes:
+            break
+        listed.append(entry)
+    return {"queries": listed, "truncated": len(found) > len(listed), "note": NOTE}
 
 
 async def get_cluster_health(context: Context, asked: GetClusterHealth) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -186,6 +187,15 @@ async def test_queries_are_bounded(limit: dict[str, int], shown: int, truncated:
         [f"{n}-1" for n in range(shown)],
         truncated,
     )
+
+
+async def test_a_list_that_is_too_large_is_cut() -> None:
+    one = len(
+        json.dumps((await call(told(queries=queries(1)), "list_recent_queries"))["queries"][0], separators=(",", ":"))
+    )
+    for room, shown in ((one * 2, 2), (one * 2 - 1, 1), (1, 0)):
+        answer = await call(told(room, queries=queries(3)), "list_recent_queries")
+        assert (len(answer["queries"]), answer["truncated"]) == (shown, True)
 
 
 @pytest.mark.parametrize(("characters", "cut"), [(2000, False), (2001, True)])
