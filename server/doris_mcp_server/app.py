@@ -16,7 +16,7 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.doris.figures import Figures
 from doris_mcp_server.doris.pool import Limits
-from doris_mcp_server.doris.routes import Routes
+from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import Metrics, event
@@ -49,6 +49,7 @@ class App:
             pool_size=settings.pool_size,
             max_connections=settings.max_connections,
             connect_timeout=settings.doris_connect_timeout,
+            http=HTTPLimits(settings.fe_http_timeout, settings.fe_http_max_bytes),
         )
         self.health = Health(_checks(self.routes, self.store if settings.redis_url else None))
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
@@ -87,13 +88,14 @@ class App:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
-        """The HTTP worker's life. Starting needs neither Doris nor the store: health finds out."""
-        watch = asyncio.create_task(self.health.watch())
+        """The life of all parts. Starting needs neither Doris nor the store: health finds out."""
+        watches = [asyncio.create_task(self.health.watch()), asyncio.create_task(self.routes.watch())]
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
             await self._close()
 
     async def _close(self) -> None:
@@ -104,10 +106,8 @@ class App:
 
     async def serve_stdio(self) -> None:
         """One client on stdin and stdout, until stdin ends."""
-        try:
+        async with self._lifespan():
             await (await self.protocol.sdk()).serve_stdio()
-        finally:
-            await self._close()
 
 
 def _checks(routes: Routes, store: Store | None) -> list[Check]:

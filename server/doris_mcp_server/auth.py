@@ -23,7 +23,7 @@ STORE_AWAY_GRACE = 60.0  # seconds a recently verified token stays good while th
 MAX_KNOWN = 10_000  # verified tokens a worker remembers
 _SCHEMES = (b"Bearer ", b"bearer ")
 MAX_TOKEN = 512  # characters; a longer one is nobody's
-ALL_SCOPES = ("catalog:read", "query:execute")
+ALL_SCOPES = ("catalog:read", "cluster:read", "query:execute")
 SMOKE = "smoke"
 RESERVED = frozenset({"static", SMOKE, "local"})  # principals that the settings make
 

@@ -86,6 +86,12 @@ class Cluster(BaseModel):
         context.verify_mode = ssl.CERT_NONE if self.tls == "required" else ssl.CERT_REQUIRED
         return context
 
+    def https_context(self) -> ssl.SSLContext | None:
+        """The same for the frontends' HTTP port. With `https` and no TLS for statements, the name is checked, too."""
+        if not self.https:
+            return None
+        return self.tls_context() or ssl.create_default_context()
+
     @property
     def fallback(self) -> str | None:
         """The account of callers that `principals` does not name; None: they have none here."""

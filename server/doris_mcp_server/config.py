@@ -46,6 +46,8 @@ class Settings(BaseModel):
     doris_ca: str = Field("", json_schema_extra=_env("DORIS_MCP_DORIS_CA"))
     fe_http_port: int = Field(0, ge=0, le=65535, json_schema_extra=_env("DORIS_MCP_FE_HTTP_PORT"))
     fe_https: bool = Field(False, json_schema_extra=_env("DORIS_MCP_FE_HTTPS"))
+    fe_http_timeout: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_FE_HTTP_TIMEOUT"))
+    fe_http_max_bytes: int = Field(4 << 20, ge=1024, le=1 << 28, json_schema_extra=_env("DORIS_MCP_FE_HTTP_MAX_BYTES"))
     clusters: tuple[Cluster, ...] = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_CLUSTERS", secret=True))
     driver: Literal["auto", "asyncmy", "aiomysql"] = Field("auto", json_schema_extra=_env("DORIS_MCP_DRIVER"))
     doris_connect_timeout: float = Field(1.5, gt=0, le=60, json_schema_extra=_env("DORIS_MCP_CONNECT_TIMEOUT"))

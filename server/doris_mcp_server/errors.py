@@ -9,7 +9,8 @@
     │   ├── DorisUnavailable   nobody answers, or not in time
     │   ├── DorisRefusedLogin  the account or its password is wrong
     │   ├── QueryTimeout       the statement ran longer than it may
-    │   └── QueryFailed        Doris answered with an error of its own
+    │   ├── QueryFailed        Doris answered with an error of its own
+    │   └── AnswerTooLarge     a frontend's page is larger than it may be
     └── StoreUnavailable       the shared store cannot be reached
 
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
@@ -73,6 +74,10 @@ class QueryTimeout(DorisError):
 
 class QueryFailed(DorisError):
     kind = "query_failed"
+
+
+class AnswerTooLarge(DorisError):
+    kind = "answer_too_large"
 
 
 class StoreUnavailable(ServerError):

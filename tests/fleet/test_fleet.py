@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 import yaml
 
+from doris_mcp_server.tools import by_name
+
 from ..clients import clients
 from .fleet import ROOT, Fleet, Play, eventually
 from .load import Load, request
@@ -22,7 +24,7 @@ DRAIN = "ansible/playbooks/drain.yml"
 UNDRAIN = "ansible/playbooks/undrain.yml"
 STATUS = "ansible/playbooks/status.yml"
 APP = {"app-1", "app-2", "app-3"}
-TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", "execute_query", "explain_query"}
+TOOLS = set(by_name)
 
 
 def watch(fleet: Fleet, connections: int = 16, *, slow: int = 0) -> Load:

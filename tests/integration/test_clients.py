@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from doris_mcp_server.tools import by_name
+
 from ..clients import clients
 from ..conftest import TOKEN, Launch, Running
 
-TOOLS = {"list_catalogs", "list_databases", "list_tables", "get_table_context", "execute_query", "explain_query"}
+TOOLS = set(by_name)
 WORKERS = 2  # what a client does next may reach a worker that has never heard of it
 
 

@@ -220,7 +220,7 @@ async def test_without_a_good_token_the_answer_says_where_to_get_one(what: str, 
         challenge = answer.headers["www-authenticate"]
         assert challenge.startswith("Bearer ")
         assert ("invalid_token" in challenge) is (what == "wrong token")
-        assert 'scope="catalog:read query:execute"' in challenge
+        assert 'scope="catalog:read cluster:read query:execute"' in challenge
         where = challenge.partition('resource_metadata="http://127.0.0.1')[2].partition('"')[0]
         assert answer.message()["error"]["message"]
         connection.send(head({}, method="GET", target=where, but={"Authorization": None}))

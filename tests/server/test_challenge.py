@@ -39,14 +39,14 @@ def request(host: bytes = b"mcp.example.com", scheme: str = "http", **headers: s
 def test_a_caller_without_a_token_is_told_where_to_go_and_what_to_ask_for() -> None:
     assert OURS.missing.status == 401
     assert dict(OURS.missing.headers)[b"www-authenticate"].decode() == (
-        f'Bearer resource_metadata="{WHERE}", scope="catalog:read query:execute"'
+        f'Bearer resource_metadata="{WHERE}", scope="catalog:read cluster:read query:execute"'
     )
 
 
 def test_only_a_caller_who_showed_a_token_is_told_that_it_is_not_valid() -> None:
     assert OURS.invalid.status == 401
     assert dict(OURS.invalid.headers)[b"www-authenticate"].decode() == (
-        f'Bearer error="invalid_token", resource_metadata="{WHERE}", scope="catalog:read query:execute"'
+        f'Bearer error="invalid_token", resource_metadata="{WHERE}", scope="catalog:read cluster:read query:execute"'
     )
 
 

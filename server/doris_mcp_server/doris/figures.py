@@ -19,7 +19,7 @@ class Figures:
     def show(self, to: "Instruments") -> None:
         """Bring the metrics up to date."""
         for cluster in self._routes.clusters.values():
-            pools = cluster.pools.values()
+            pools = [way.pool for way in cluster.ways.values()]
             to.retries.labels(cluster.name).inc(self._new("retries", cluster, sum(p.retries for p in pools)))
             to.failovers.labels(cluster.name).inc(self._new("failovers", cluster, cluster.frontends.failovers))
             for outcome in ("sent", "failed"):
@@ -27,9 +27,9 @@ class Figures:
                 to.kills.labels(cluster.name, outcome).inc(self._new(outcome, cluster, count))
             for frontend in cluster.frontends.all:
                 to.frontend_up.labels(cluster.name, str(frontend)).set(not frontend.open)
-            for account, pool in cluster.pools.items():
-                to.connections.labels(cluster.name, account, "busy").set(pool.in_use)
-                to.connections.labels(cluster.name, account, "idle").set(pool.open - pool.in_use)
+            for account, way in cluster.ways.items():
+                to.connections.labels(cluster.name, account, "busy").set(way.pool.in_use)
+                to.connections.labels(cluster.name, account, "idle").set(way.pool.open - way.pool.in_use)
 
     def _new(self, what: str, cluster: Cluster, count: int) -> int:
         before, self._shown[what, cluster.name] = self._shown[what, cluster.name], count

@@ -1,52 +1,102 @@
-"""All ways to Doris of one worker: for each cluster and account a pool, and how every frontend does.
+"""All ways to Doris of one worker, by cluster and account, and how every frontend does.
 
 Which account a caller comes as follows from who the caller is, never from what is asked (clusters.Cluster.account_of).
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from doris_mcp_server import clusters
+from doris_mcp_server.doris.capabilities import Capabilities, Watched
 from doris_mcp_server.doris.driver import Driver, Login
 from doris_mcp_server.doris.frontends import OPEN_AFTER, Frontend, Frontends
-from doris_mcp_server.doris.pool import Pool, Room, Route
+from doris_mcp_server.doris.http import AccountHTTP, FrontendHTTP
+from doris_mcp_server.doris.pool import Limits, Pool, Room, Route, Rows
 from doris_mcp_server.doris.wire import Answered, Lost, Wire
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument
 
+KEPT: Final = 10_000  # callers whose ways are remembered
+OWN_LIMITS: Final = Limits(timeout_s=10.0, max_rows=1000, max_bytes=1 << 20)  # of the statements we ask for ourselves
 PROBE_SECONDS: Final = 1.0  # a frontend that takes longer to answer a ping, twice, counts as gone
 
 
+@dataclass(frozen=True)
+class HTTPLimits:
+    """What one answer of a frontend's HTTP port may take: seconds, and bytes."""
+
+    timeout: float = 5.0
+    max_bytes: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One account's way to one cluster: for statements, and over HTTP where that is configured."""
+
+    pool: Pool
+    http: AccountHTTP | None
+
+
 class Cluster:
-    """One Doris: its frontends, a pool for each account that was asked for, and a look at how it does."""
+    """One Doris: its frontends, a way for each account that was asked for, and a look at how it does."""
 
     def __init__(
-        self, config: clusters.Cluster, *, driver: Driver, pool_size: int, connect_timeout: float, room: Room
+        self,
+        config: clusters.Cluster,
+        *,
+        driver: Driver,
+        pool_size: int,
+        connect_timeout: float,
+        room: Room,
+        http: HTTPLimits,
     ) -> None:
         self.config = config
         self.name = config.name
         self.frontends = Frontends(config.addresses)
+        self.ways: dict[str, Way] = {}
         self._tls = config.tls_context()
-        self.pools: dict[str, Pool] = {}
+        self._http = None
+        if config.http_port:
+            addresses = [(host, config.http_port) for host, _ in config.addresses]
+            tls = config.https_context()
+            self._http = FrontendHTTP(addresses, tls=tls, timeout=http.timeout, max_bytes=http.max_bytes)
+        self._watched = Watched(config.name, self._ask)
+        self._answers = True
         self._driver = driver
         self._pool_size = pool_size
         self._connect_timeout = connect_timeout
         self._room = room
         self._probes = [Probe(frontend, self) for frontend in self.frontends.all]
 
-    def pool(self, account: str) -> Pool:
-        """The pool of one of its accounts, made when it is first asked for. Connects to nothing."""
-        pool = self.pools.get(account)
-        if pool is None:
+    def way(self, account: str) -> Way:
+        """The way of one of its accounts, made when it is first asked for. Connects to nothing."""
+        way = self.ways.get(account)
+        if way is None:
             who = self.config.accounts[account]
-            login = Login(who.user, who.password, who.database, self._tls)
-            pool = self.pools[account] = Pool(
-                Route(self.frontends, login, self._driver),
+            pool = Pool(
+                Route(self.frontends, Login(who.user, who.password, who.database, self._tls), self._driver),
                 size=self._pool_size,
                 connect_timeout=self._connect_timeout,
                 room=self._room,
             )
-        return pool
+            http = self._http.account(who.user, who.password) if self._http else None
+            way = self.ways[account] = Way(pool, http)
+        return way
+
+    @property
+    def own_way(self) -> Way:
+        """The way this server itself takes, to look how the cluster does."""
+        return self.way(self.config.fallback or next(iter(self.config.accounts)))
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the cluster is and offers, as the last look found it; None before the first one."""
+        return self._watched.current
+
+    async def watch(self) -> None:
+        """Find out what the cluster offers, now and again, until cancelled."""
+        await self._watched.run()
 
     @property
     def available(self) -> bool:
@@ -61,7 +111,10 @@ class Cluster:
         """Look at every frontend. DorisUnavailable when none answers, DorisRefusedLogin when the account may not in."""
         looks = await asyncio.gather(*(probe.look() for probe in self._probes), return_exceptions=True)
         failures = [look for look in looks if look is not None]
-        if len(failures) < len(looks):
+        answered, self._answers = self._answers, len(failures) < len(looks)
+        if self._answers:
+            if not answered:
+                self._watched.look_again()
             return
         for failure in failures:
             if not isinstance(failure, DorisUnavailable):
@@ -75,7 +128,13 @@ class Cluster:
         """Close every pool and probe within `timeout` seconds."""
         for probe in self._probes:
             probe.close()
-        await asyncio.gather(*(pool.close(timeout) for pool in self.pools.values()))
+        closing = [way.pool.close(timeout) for way in self.ways.values()]
+        if self._http:
+            closing.append(self._http.close())
+        await asyncio.gather(*closing)
+
+    async def _ask(self, sql: str) -> Rows:
+        return await self.own_way.pool.query(sql, catalog=None, database=None, limits=OWN_LIMITS)
 
 
 class Probe:
@@ -97,8 +156,8 @@ class Probe:
         except DorisUnavailable as error:
             # Twice in a row is as sure as OPEN_AFTER callers: nothing goes there until it answers again.
             self.frontend.failed(error, loop.time(), times=OPEN_AFTER)
-            for pool in self._cluster.pools.values():
-                pool.abandon(self.frontend)
+            for way in self._cluster.ways.values():
+                way.pool.abandon(self.frontend)
             raise
         self.frontend.worked()
 
@@ -107,7 +166,7 @@ class Probe:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 if self._wire is None or not self._wire.usable:
-                    self._wire = await self._connect()
+                    self._wire = await self._cluster.own_way.pool.connect(self.frontend)
                 await self._wire.ping()
             done = True
         except TimeoutError:
@@ -122,11 +181,6 @@ class Probe:
         finally:
             if not done:
                 self.close()
-
-    async def _connect(self) -> Wire:
-        config = self._cluster.config
-        pool = self._cluster.pool(config.fallback or next(iter(config.accounts)))
-        return await pool.connect(self.frontend)
 
     def close(self) -> None:
         if self._wire is not None:
@@ -145,6 +199,7 @@ class Routes:
         pool_size: int,
         max_connections: int,
         connect_timeout: float,
+        http: HTTPLimits = HTTPLimits(),
     ) -> None:
         room = Room(max_connections)
         self.clusters = {
@@ -154,20 +209,21 @@ class Routes:
                 pool_size=min(pool_size, max_connections),
                 connect_timeout=connect_timeout,
                 room=room,
+                http=http,
             )
             for config in configured
         }
         self.default = next(iter(self.clusters), None)
-        self._pools: dict[tuple[str | None, str], Pool] = {}
+        self._ways: dict[tuple[str | None, str], Way] = {}
 
-    def pool(self, cluster: str | None, principal: str) -> Pool:
-        """The pool of the caller's own account at a cluster, None: the default one.
+    def way(self, cluster: str | None, principal: str) -> Way:
+        """The way of the caller's own account to a cluster, None: the default one.
 
         Raises: InvalidArgument where there is no such cluster, or the caller has no account there;
         DorisUnavailable where no Doris is configured.
         """
-        pool = self._pools.get((cluster, principal))
-        if pool is None:
+        way = self._ways.get((cluster, principal))
+        if way is None:
             found = self.cluster(cluster)
             account = found.config.account_of(principal)
             if account is None:
@@ -175,13 +231,13 @@ class Routes:
                     f"no Doris account is bound to you at the cluster {found.name}",
                     hint="ask the operator to name you under `principals` in DORIS_MCP_CLUSTERS",
                 )
-            if len(self._pools) >= 10_000:
-                self._pools.clear()  # bounded; each is found again by its account
-            pool = self._pools[cluster, principal] = found.pool(account)
-        return pool
+            if len(self._ways) >= KEPT:
+                self._ways.clear()  # bounded; each is found again by its account
+            way = self._ways[cluster, principal] = found.way(account)
+        return way
 
     def cluster(self, name: str | None) -> Cluster:
-        """A cluster by name, None: the default one. InvalidArgument, DorisUnavailable as `pool`."""
+        """A cluster by name, None: the default one. InvalidArgument, DorisUnavailable as `way`."""
         if self.default is None:
             raise DorisUnavailable(
                 "DORIS_HOST is not set", hint="set DORIS_HOST, or try the demo engine with --sandbox"
@@ -194,6 +250,10 @@ class Routes:
     def open_to(self, principal: str) -> Iterator[Cluster]:
         """The clusters at which the caller has an account."""
         return (c for c in self.clusters.values() if c.config.account_of(principal) is not None)
+
+    async def watch(self) -> None:
+        """Find out what each cluster offers, until cancelled."""
+        await asyncio.gather(*(cluster.watch() for cluster in self.clusters.values()))
 
     async def close(self, timeout: float) -> None:
         """Close all pools side by side, within `timeout` seconds."""

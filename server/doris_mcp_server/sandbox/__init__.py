@@ -26,12 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the `sandbox` command; `run` takes what they parse to."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=9030, help="port to listen on (9030); 0 takes a free one")
+    parser.add_argument(
+        "--http-port", type=int, metavar="N", help="serve a frontend's HTTP pages as well; 0: a free port"
+    )
     parser.add_argument("--user", default="root", help="the one user who may log in (root)")
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help="file with the password; without it, empty (loopback only)"
     )
     parser.add_argument("--rows", type=int, default=DEFAULT_ROWS, help=f"rows of the fact table ({DEFAULT_ROWS})")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help='write {"port": N} to this descriptor when ready')
+    parser.add_argument(
+        "--ready-fd", type=int, metavar="N", help='write {"port": N, "http_port": N} to this descriptor when ready'
+    )
     parser.add_argument("--exit-with-parent", action="store_true", help="end when stdin is closed")
 
 
@@ -49,21 +54,22 @@ def run(args: argparse.Namespace) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(args, password))
     except OSError as e:
-        words = f"cannot listen on {args.host}:{args.port}: {e.strerror or e}"
+        ports = f"{args.port}" if args.http_port is None else f"{args.port} and {args.http_port}"
+        words = f"cannot listen on {args.host}:{ports}: {e.strerror or e}"
         print(f"doris-mcp-server: {words}; stop what listens there or give another --port", file=sys.stderr)
         return 1
     return 0
 
 
-async def start(host: str, port: int, user: str, password: str, rows: int) -> "Sandbox":
-    """Start a demo engine in this process; `.port` tells where, `await .close()` ends it.
+async def start(host: str, port: int, user: str, password: str, rows: int, http_port: int | None = None) -> "Sandbox":
+    """Start a demo engine in this process; `.port` and `.http_port` tell where, `await .close()` ends it.
 
     Raises ConfigError without the `sandbox` extra or for an empty password off loopback, OSError for a taken port.
     """
     require_extra()
     from doris_mcp_server.sandbox import endpoint
 
-    return await endpoint.start(host, port, user, password, rows)
+    return await endpoint.start(host, port, user, password, rows, http_port)
 
 
 def require_extra() -> None:
@@ -94,11 +100,11 @@ async def _serve(args: argparse.Namespace, password: str) -> None:
         loop.add_signal_handler(number, stop.set)
     if args.exit_with_parent:
         loop.add_reader(sys.stdin.fileno(), _at_end, stop)
-    sandbox = await start(args.host, args.port, args.user, password, args.rows)
+    sandbox = await start(args.host, args.port, args.user, password, args.rows, args.http_port)
     try:
         if args.ready_fd is not None:
             with os.fdopen(args.ready_fd, "w") as ready:
-                ready.write(json.dumps({"port": sandbox.port}) + "\n")
+                ready.write(json.dumps({"port": sandbox.port, "http_port": sandbox.http_port}) + "\n")
         notify_systemd("READY=1")
         await stop.wait()
     finally:

@@ -59,6 +59,7 @@ class Catalog:
     def __init__(self, counts: Mapping[tuple[str, str, str], int], port: int = 9030) -> None:
         self.counts = counts
         self.port = port
+        self.http_port = 8030
 
     def answer(self, statement: str, place: Place) -> Answer | None:
         """The answer to a SHOW or DESC that needs no session, or None when the statement is none of them."""
@@ -220,7 +221,7 @@ class Catalog:
             "Name": "fe_demo",
             "Host": "127.0.0.1",
             "EditLogPort": "9010",
-            "HttpPort": "8030",
+            "HttpPort": str(self.http_port),
             "QueryPort": str(self.port),
             "RpcPort": "9020",
             "ArrowFlightSqlPort": "-1",

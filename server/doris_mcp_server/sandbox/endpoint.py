@@ -7,6 +7,7 @@ import logging
 
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.sandbox.engine import Engine
+from doris_mcp_server.sandbox.http import Sessions, Site
 from doris_mcp_server.sandbox.names import DEMO, fault
 from doris_mcp_server.sandbox.wire import Account, Reader, Wire
 
@@ -14,13 +15,15 @@ _BACKLOG = 256
 
 
 class Sandbox:
-    """A running demo engine. `port` is where it listens."""
+    """A running demo engine. `port` is where it listens, `http_port` where its HTTP side does (None: it has none)."""
 
     def __init__(self, engine: Engine, account: Account) -> None:
         self.port = 0
+        self.http_port: int | None = None
         self._engine = engine
         self._account = account
         self._server: asyncio.Server | None = None
+        self._site = Site(engine, account, Sessions(engine))
         self._clients: dict[asyncio.Task[None], Wire] = {}
 
     async def listen(self, host: str, port: int) -> None:
@@ -33,6 +36,11 @@ class Sandbox:
 
         self._server = await loop.create_server(protocol, host, port, backlog=_BACKLOG)
         self.port = self._engine.catalog.port = self._server.sockets[0].getsockname()[1]
+
+    async def listen_http(self, host: str, port: int) -> None:
+        """Raises OSError when the address cannot be had."""
+        await self._site.listen(host, port)
+        self.http_port = self._engine.catalog.http_port = self._site.port
 
     def _accept(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(self._engine, self._account, reader, writer)
@@ -47,6 +55,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Stop listening, interrupt what runs, end every connection, free the data."""
+        await self._site.close()
         if self._server:
             self._server.close()
         clients = dict(self._clients)
@@ -66,8 +75,8 @@ class Sandbox:
         await asyncio.to_thread(self._engine.close)
 
 
-async def start(host: str, port: int, user: str, password: str, rows: int) -> Sandbox:
-    """Generate the data and listen; port 0 takes a free one.
+async def start(host: str, port: int, user: str, password: str, rows: int, http_port: int | None = None) -> Sandbox:
+    """Generate the data and listen; port 0 takes a free one, and http_port None leaves the HTTP side out.
 
     Raises ConfigError for an empty password on an address others can reach, OSError when the port is taken.
     """
@@ -80,8 +89,10 @@ async def start(host: str, port: int, user: str, password: str, rows: int) -> Sa
     sandbox = Sandbox(engine, Account(user, password))
     try:
         await sandbox.listen(host, port)
+        if http_port is not None:
+            await sandbox.listen_http(host, http_port)
     except BaseException:
-        engine.close()
+        await sandbox.close()
         raise
     logging.getLogger(__name__).info("%s: listening on %s:%s as user %s", DEMO, host, sandbox.port, user)
     return sandbox

@@ -98,7 +98,8 @@ class Session:
 
     def begin(self, statement: str) -> None:
         self.statement = statement
-        self.query_id = uuid.uuid4().hex
+        number = uuid.uuid4().hex
+        self.query_id = f"{number[:16]}-{number[16:]}"
         self._since = time.monotonic()
         self._stop = asyncio.get_running_loop().create_future()
 
@@ -107,6 +108,11 @@ class Session:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the statement has been running, or nothing has."""
+        return time.monotonic() - self._since
 
     def stop(self, reason: MysqlError) -> None:
         """Interrupt the statement that is running, if any; its client gets `reason`."""
@@ -308,7 +314,7 @@ class Session:
                 "Catalog": s.catalog,
                 "Db": s.database or "",
                 "Command": "Query" if s.statement else "Sleep",
-                "Time": str(int(time.monotonic() - s._since)),
+                "Time": str(int(s.seconds)),
                 "State": "OK",
                 "QueryId": s.query_id,
                 "TraceId": s._variable("session_context").removeprefix("trace_id:"),

@@ -59,6 +59,7 @@ class ClusterEntry(Output):
     name: str = Field(description="Name to use as `cluster`.")
     default: bool = Field(description="Whether it is the one asked where no cluster is named.")
     available: bool = Field(description="Whether one of its frontends answers now.")
+    version: str | None = Field(description="Version of Doris, such as 3.0.3; null: not known.")
 
 
 class Clusters(Output):
@@ -126,10 +127,15 @@ class TableContext(Output):
 
 async def list_clusters(context: Context, asked: ListClusters) -> dict[str, Any]:
     """The Doris clusters the caller may ask. Asks none of them."""
-    default = context.routes.default
+    routes = context.routes
     found = [
-        {"name": cluster.name, "default": cluster.name == default, "available": cluster.available}
-        for cluster in context.routes.open_to(context.principal)
+        {
+            "name": cluster.name,
+            "default": cluster.name == routes.default,
+            "available": cluster.available,
+            "version": cluster.capabilities.release if cluster.capabilities else None,
+        }
+        for cluster in routes.open_to(context.principal)
     ]
     return {"clusters": found}
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from doris_mcp_server.doris.capabilities import Capabilities
+from doris_mcp_server.doris.http import AccountHTTP
 from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.doris.routes import Routes
 
@@ -23,7 +25,17 @@ class Context:
     @property
     def doris(self) -> Pool:
         """The caller's own account at the cluster asked for. InvalidArgument, DorisUnavailable where there is none."""
-        return self.routes.pool(self.cluster, self.principal)
+        return self.routes.way(self.cluster, self.principal).pool
+
+    @property
+    def frontends(self) -> AccountHTTP | None:
+        """The same account over the frontends' HTTP port; None where that is not configured."""
+        return self.routes.way(self.cluster, self.principal).http
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the cluster is and offers; None as long as it has not been seen."""
+        return self.routes.cluster(self.cluster).capabilities
 
 
 Handler = Callable[[Context, Any], Awaitable[BaseModel | dict[str, Any]]]

@@ -30,7 +30,7 @@ def engine() -> Iterator[Sandbox]:
     def wait(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=60)
 
-    running = wait(sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS))
+    running = wait(sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS, http_port=0))
     try:
         yield running
     finally:

@@ -9,7 +9,9 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import aiomysql
 
 LIMIT = 60
@@ -18,6 +20,13 @@ LIMIT = 60
 @contextlib.asynccontextmanager
 async def launch(*options: str, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """A process, and the port it reported on its ready descriptor (0 when it ended without one)."""
+    async with reporting(*options, **environment) as (process, ports):
+        yield process, ports["port"]
+
+
+@contextlib.asynccontextmanager
+async def reporting(*options: str, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Any]]:
+    """A process, and all that it reported."""
     ready, told = os.pipe()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "doris_mcp_server.sandbox", "--port", "0", "--rows", "200", "--ready-fd", str(told),
@@ -28,7 +37,7 @@ async def launch(*options: str, **environment: str) -> AsyncIterator[tuple[async
     try:
         with os.fdopen(ready) as answers:
             line = await asyncio.wait_for(asyncio.to_thread(answers.readline), LIMIT)
-        yield process, json.loads(line)["port"] if line else 0
+        yield process, json.loads(line) if line else {"port": 0}
     finally:
         if process.returncode is None:
             process.kill()
@@ -70,6 +79,24 @@ async def test_without_exit_with_parent_stdin_does_not_matter():
         await connection.ensure_closed()
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), LIMIT) == 0
+
+
+async def test_the_http_side_is_there_when_asked_for():
+    async with reporting() as (_, ports):
+        assert ports["http_port"] is None
+    async with (
+        reporting("--http-port", "0") as (_, ports),
+        aiohttp.request("GET", f"http://127.0.0.1:{ports['http_port']}/api/bootstrap") as answer,
+    ):
+        assert (await answer.json())["code"] == 0
+
+
+async def test_a_taken_http_port_ends_it():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with launch("--http-port", str(taken.getsockname()[1])) as (process, port):
+            assert port == 0
+            assert await asyncio.wait_for(process.wait(), LIMIT) == 1
+            assert "Traceback" not in (await process.stderr.read()).decode()
 
 
 async def test_a_taken_port_is_one_line_with_the_fix():

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import DorisUnavailable, InvalidArgument, QueryFailed
 from doris_mcp_server.tools import Context, by_name
 from doris_mcp_server.tools.catalog import mask_secrets
 
-from .conftest import LIMIT, call
+from .conftest import LIMIT, call, routes_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,8 +27,8 @@ class Scripted:
         self.sent: list[str] = []
         self._answers = {key.replace("_", " "): value for key, value in answers.items()}
 
-    def pool(self, cluster: str | None, principal: str) -> Any:
-        return self
+    def way(self, cluster: str | None, principal: str) -> Any:
+        return SimpleNamespace(pool=self)
 
     async def query(self, sql: str, **rest: Any) -> Rows:
         self.sent.append(sql)
@@ -217,3 +218,15 @@ async def test_unknown_arguments_are_refused() -> None:
 )
 async def test_secrets_are_masked(ddl: str, shown: str) -> None:
     assert mask_secrets(f"CREATE TABLE t (a int) PROPERTIES ({ddl})") == f"CREATE TABLE t (a int) PROPERTIES ({shown})"
+
+
+async def test_clusters_are_those_the_caller_may_ask(context: Context) -> None:
+    assert (await call(context, "list_clusters"))["clusters"] == [
+        {"name": "default", "default": True, "available": True, "version": None}
+    ]
+    closed = Cluster(name="b", frontends=("fe",), accounts={"x": Account(user="u")}, principals={"ann": "x"})
+    routes = routes_to(context.routes.cluster(None).config, closed)
+    for principal, names in (("tester", ["default"]), ("ann", ["default", "b"])):
+        answer = await call(Context(routes, LIMITS, principal), "list_clusters")
+        assert [cluster["name"] for cluster in answer["clusters"]] == names
+    await routes.close(LIMIT)

@@ -1,5 +1,6 @@
 """execute_query and explain_query: on the demo engine, their bounds, and that the guard stands before Doris."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 class NoDoris:
     """A way that leads to a pool which must not be asked."""
 
-    def pool(self, cluster: str | None, principal: str) -> Any:
-        return self
+    def way(self, cluster: str | None, principal: str) -> Any:
+        return SimpleNamespace(pool=self)
 
     async def query(self, sql: str, **rest: Any) -> Any:
         raise AssertionError(f"sent: {sql}")

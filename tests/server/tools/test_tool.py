@@ -46,6 +46,9 @@ def test_order_and_names() -> None:
         "get_table_context",
         "execute_query",
         "explain_query",
+        "get_query_profile",
+        "list_recent_queries",
+        "get_cluster_health",
     ]
     assert list(by_name) == names
 
