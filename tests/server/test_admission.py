@@ -12,18 +12,23 @@ from doris_mcp_server.protocol.admission import Admission
 LONG = 60.0
 
 
+async def enter(admission: Admission, principal: str) -> None:
+    if not admission.take(principal):
+        await admission.wait(principal)
+
+
 async def until(condition: Callable[[], Any]) -> None:
     while not condition():
         await asyncio.sleep(0)
 
 
 def waits(admission: Admission, *principals: str) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(admission.enter(principal), name=principal) for principal in principals]
+    return [asyncio.create_task(enter(admission, principal), name=principal) for principal in principals]
 
 
 async def test_who_waits_gets_its_turn_in_order() -> None:
     admission = Admission(total=1, each=1, queued=10, patience=LONG)
-    await admission.enter("a")
+    await enter(admission, "a")
     first, second = waits(admission, "b", "c")
     await until(lambda: admission.waiting == 2)
     admission.leave("a")
@@ -36,7 +41,7 @@ async def test_who_waits_gets_its_turn_in_order() -> None:
 
 async def test_a_caller_with_enough_running_holds_up_nobody_else() -> None:
     admission = Admission(total=3, each=1, queued=10, patience=LONG)
-    await admission.enter("greedy")
+    await enter(admission, "greedy")
     again, other = waits(admission, "greedy", "other")
     await other
     assert not again.done()
@@ -49,11 +54,11 @@ async def test_a_caller_with_enough_running_holds_up_nobody_else() -> None:
 
 async def test_a_full_queue_says_so() -> None:
     admission = Admission(total=1, each=1, queued=1, patience=LONG)
-    await admission.enter("a")
+    await enter(admission, "a")
     (task,) = waits(admission, "a")
     await until(lambda: admission.waiting)
     with pytest.raises(Overloaded, match="1 calls run and 1 wait"):
-        await admission.enter("a")
+        await enter(admission, "a")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert (admission.running, admission.waiting) == (1, 0)
@@ -61,15 +66,15 @@ async def test_a_full_queue_says_so() -> None:
 
 async def test_a_turn_that_does_not_come() -> None:
     admission = Admission(total=1, each=1, queued=1, patience=0.01)
-    await admission.enter("a")
+    await enter(admission, "a")
     with pytest.raises(Overloaded, match=r"within 0\.01 s"):
-        await admission.enter("a")
+        await enter(admission, "a")
     assert (admission.running, admission.waiting) == (1, 0)
 
 
 async def test_a_turn_that_comes_to_one_who_has_gone_is_passed_on() -> None:
     admission = Admission(total=1, each=1, queued=2, patience=LONG)
-    await admission.enter("a")
+    await enter(admission, "a")
     gone, next_one = waits(admission, "b", "c")
     await until(lambda: admission.waiting == 2)
     admission.leave("a")  # b's turn, which b has not seen yet
@@ -82,7 +87,7 @@ async def test_a_turn_that_comes_to_one_who_has_gone_is_passed_on() -> None:
 
 async def test_a_turn_is_not_given_to_one_who_has_just_gone() -> None:
     admission = Admission(total=1, each=1, queued=2, patience=LONG)
-    await admission.enter("a")
+    await enter(admission, "a")
     gone, next_one = waits(admission, "b", "c")
     await until(lambda: admission.waiting == 2)
     gone.cancel()
@@ -97,7 +102,7 @@ async def test_a_storm_leaves_nothing_behind() -> None:
     most: list[int] = []
 
     async def call(number: int) -> None:
-        await admission.enter(f"p{number % 7}")
+        await enter(admission, f"p{number % 7}")
         try:
             most.append(admission.running)
             for _ in range(number % 3):

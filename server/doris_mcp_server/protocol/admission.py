@@ -1,10 +1,9 @@
 """How many calls run at once: in all and for each caller; the rest wait in a queue, or are told to come back.
 
-Counts the calls of one worker. Without contention a call costs two additions.
+Counts the calls of one worker. Without contention a call costs two look-ups.
 """
 
 import asyncio
-from collections import Counter
 from typing import Final
 
 from doris_mcp_server.errors import Overloaded
@@ -21,19 +20,24 @@ class Admission:
         self._each = min(each, total)
         self._queued = queued
         self._patience = patience
-        self._of: Counter[str] = Counter()
+        self._of: dict[str, int] = {}
         self._queue: dict[asyncio.Future[None], str] = {}
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
 
-    async def enter(self, principal: str) -> None:
-        """Return when the call may run; `leave` must follow. Overloaded when the queue is full or its turn is late."""
-        if self.running < self._total and self._of[principal] < self._each:
-            self.running += 1
-            self._of[principal] += 1
-            return
+    def take(self, principal: str) -> bool:
+        """Let the call in now; False, and nothing taken, where it has to `wait`. After either, `leave` must follow."""
+        of_caller = self._of.get(principal, 0)
+        if self.running >= self._total or of_caller >= self._each:
+            return False
+        self.running += 1
+        self._of[principal] = of_caller + 1
+        return True
+
+    async def wait(self, principal: str) -> None:
+        """Return when the call may run. Overloaded when the queue is full or its turn is late."""
         if len(self._queue) >= self._queued:
             raise Overloaded(f"{self.running} calls run and {len(self._queue)} wait", hint=LATER)
         turn = asyncio.get_running_loop().create_future()
@@ -52,15 +56,18 @@ class Admission:
     def leave(self, principal: str) -> None:
         """The call is over: whoever may run now gets its turn."""
         self.running -= 1
-        self._of[principal] -= 1
-        if not self._of[principal]:
+        of_caller = self._of[principal] - 1
+        if of_caller:
+            self._of[principal] = of_caller
+        else:
             del self._of[principal]
-        for turn, who in self._queue.items():
-            if turn.done():
-                continue  # given up; its caller has yet to hear of it and to take it out
-            if self.running < self._total and self._of[who] < self._each:
+        if self._queue:
+            self._let_in()
+
+    def _let_in(self) -> None:
+        for turn, principal in self._queue.items():
+            # One that is done was given up; its caller has yet to hear of it and to take it out.
+            if not turn.done() and self.take(principal):
                 del self._queue[turn]
-                self.running += 1
-                self._of[who] += 1
                 turn.set_result(None)
                 return

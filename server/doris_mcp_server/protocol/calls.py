@@ -46,9 +46,10 @@ class Calls:
         name = principal.name
         try:
             asked = tool.validate(arguments)
-            await self._admission.enter(name)
+            if not self._admission.take(name):
+                await self._admission.wait(name)
             try:
-                answer = await tool.handler(self._context(name, getattr(asked, "cluster", None)), asked)
+                answer = await tool.handler(self._context(name, tool.cluster(asked)), asked)
             finally:
                 self._admission.leave(name)
             text = orjson.dumps(answer if isinstance(answer, dict) else answer.model_dump(mode="json"))

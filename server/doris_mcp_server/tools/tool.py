@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -46,8 +47,8 @@ class Tool:
     """One tool. `handler` takes a validated `input` and gives an `output`, or a dict of its shape; raises ServerError.
 
     `annotations` are MCP's hints; every tool here only reads and may be sent again. Built once from the models: the
-    schemas, `validate` (arguments → input, raises pydantic's ValidationError) and `header_arguments` (argument name,
-    header in which clients of 2026-07-28 repeat it).
+    schemas, `validate` (arguments → input, raises pydantic's ValidationError), `cluster` (input → the cluster it names)
+    and `header_arguments` (argument name, header in which clients of 2026-07-28 repeat it).
     """
 
     name: str
@@ -68,12 +69,15 @@ class Tool:
     input_schema: dict[str, Any] = field(init=False, repr=False)
     output_schema: dict[str, Any] = field(init=False, repr=False)
     validate: Callable[[dict[str, Any]], BaseModel] = field(init=False, repr=False)
+    cluster: Callable[[BaseModel], str | None] = field(init=False, repr=False)
     header_arguments: tuple[tuple[str, bytes], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_schema", self.input.model_json_schema(mode="validation"))
         object.__setattr__(self, "output_schema", self.output.model_json_schema(mode="serialization"))
         object.__setattr__(self, "validate", self.input.__pydantic_validator__.validate_python)
+        named = issubclass(self.input, ClusterInput)
+        object.__setattr__(self, "cluster", attrgetter("cluster") if named else _no_cluster)
         headers = (
             (name, b"mcp-param-" + schema["x-mcp-header"].lower().encode())
             for name, schema in self.input_schema.get("properties", {}).items()
@@ -92,6 +96,10 @@ class Output(BaseModel):
     """What a tool gives back."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _no_cluster(asked: BaseModel) -> None:
+    """For tools that ask none: looking for an attribute that a model does not have costs more than a call."""
 
 
 def _printable(name: str) -> str:
