@@ -4,11 +4,11 @@ The statements are this server's own, with every name quoted. Columns of their a
 Doris 2.1, 3.0 and 4.0 differ in which they send.
 """
 
-import re
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from doris_mcp_server.doris.ddl import mask_secrets
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.pool import Limits, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed
@@ -17,12 +17,6 @@ from doris_mcp_server.tools.tool import Catalog, Context, Database, Input, Name,
 MAX_LISTED: Final = 2_000
 MAX_COLUMNS: Final = 2_000
 SHOWN_PARTITIONS: Final = 10
-# Properties of external tables and catalogs that hold secrets; Doris masks some of them, not all.
-_SECRET: Final = re.compile(
-    r"""(?P<key>(["'])[^"'\n]*(?:password|passwd|secret|token|access_?key|credential|private|session_key|\.ak|\.sk)"""
-    r"""[^"'\n]*\2\s*=\s*)(?P<quote>["'])(?:\\.|(?!(?P=quote)).)*(?P=quote)""",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 class ListCatalogs(Input):
@@ -165,11 +159,6 @@ async def get_table_context(context: Context, asked: GetTableContext) -> dict[st
         "ddl": mask_secrets(str(create.rows[0][1])) if create and create.rows else None,
         "missing": missing,
     }
-
-
-def mask_secrets(ddl: str) -> str:
-    """A CREATE statement with the values of secret-looking properties replaced by ***."""
-    return _SECRET.sub(r"\g<key>\g<quote>***\g<quote>", ddl)
 
 
 async def _show(context: Context, sql: str, max_rows: int) -> Rows:

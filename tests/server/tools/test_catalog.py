@@ -9,10 +9,10 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from doris_mcp_server import sandbox
+from doris_mcp_server.doris.ddl import mask_secrets
 from doris_mcp_server.doris.pool import Column, Limits, Pool, Route, Rows
 from doris_mcp_server.errors import DorisUnavailable, InvalidArgument, QueryFailed
 from doris_mcp_server.tools import Context, by_name
-from doris_mcp_server.tools.catalog import mask_secrets
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
