@@ -43,7 +43,7 @@ _STRINGS_WITHOUT_ESCAPES = {quote: re.compile(_DOUBLED.format(quote)) for quote 
 _TEXTS = ("string", "raw")
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")
 _ODD_BREAK = re.compile("[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_NAMES = r"\((?:[\w\s.{}\[\],]|`[^`]*`)*\)"
+_NAMES = r"\((?:[\w\s.{}\[\],]|`[^`()=]*`)*\)"
 _HINT_PART = rf"(?:LEADING\s*{_NAMES}|(?:NO_)?USE_MV(?:\s*{_NAMES})?|ORDERED|BROADCAST|SHUFFLE)"
 _HARMLESS_HINT = re.compile(rf"/\*\+\s*{_HINT_PART}(?:[\s,]+{_HINT_PART})*\s*\*/", re.IGNORECASE | re.ASCII)
 

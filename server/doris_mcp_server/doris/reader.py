@@ -88,7 +88,6 @@ class DorisReader(Doris):
             """Free the nodes one by one: parent and child hold each other, and the collector would stop all threads."""
             for node in self._made:
                 for child in node.iter_expressions():  # some, columns for one, are made past `expression`
-                    child.parent = None
                     child.args.clear()
                 node.args.clear()
             while self._made:
@@ -127,6 +126,13 @@ class DorisReader(Doris):
                 while self._pass_table_clause():
                     pass
             return table
+
+        def _parse_joins(self, *args: Any, **rest: Any) -> Iterator[exp.Join]:
+            """LATERAL VIEW stands between joins as well, not only behind them all."""
+            yield from super()._parse_joins(*args, **rest)
+            while (lateral := self._parse_lateral()) is not None:
+                yield self.expression(exp.Join(this=lateral))
+                yield from super()._parse_joins(*args, **rest)
 
         def _pass_table_clause(self) -> bool:
             """What Doris takes between a table and its alias: names and literals that decide nothing here."""

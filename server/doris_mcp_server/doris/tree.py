@@ -115,11 +115,12 @@ class _Check:
                 raise self._refused(function, words, LEAVE_OUT)
 
     def _numbers(self, function: exp.Func) -> None:
-        given = (argument for argument in function.expressions if isinstance(argument, exp.EQ))
-        number = next((argument.expression for argument in given if argument.this.name.lower() == "number"), None)
-        if not _is_literal_up_to(number, self._policy.max_numbers):
+        # All that could be meant: of a key given twice Doris takes one, and we would not know which.
+        given = [argument for argument in function.expressions if isinstance(argument, exp.EQ)]
+        numbers = [argument.expression for argument in given if argument.this.name.lower() == "number"]
+        if len(numbers) != 1 or not _is_literal_up_to(numbers[0], self._policy.max_numbers):
             hint = f"Up to {self._policy.max_numbers:,} rows."
-            raise self._refused(function, "numbers() needs a literal 'number'", hint)
+            raise self._refused(function, "numbers() needs one literal 'number'", hint)
 
     def _refused(self, node: exp.Expr, words: str, hint: str) -> StatementRefused:
         # Only names and literals know where they stand: the first of them below the node is near enough.
