@@ -114,8 +114,8 @@ def _read(sql: str, policy: Policy, budget: Budget) -> Verdict:
     _check_start(sql, found[query:])
     code = Code(sql, found[query:])
     with reading(code, budget) as whole:
-        tree.check(whole, code, policy, budget)
-        return Verdict("explain" if query else whole.key, tree.tables(whole))
+        tables = tree.check(whole, code, policy, budget)
+        return Verdict("explain" if query else whole.key, tables)
 
 
 def _check_start(sql: str, found: list[Token]) -> None:
@@ -138,7 +138,6 @@ def _check_tokens(sql: str, found: list[Token], policy: Policy) -> None:
             words, hint = "INTO is not allowed: results go to the caller only", "Leave INTO out."
             raise StatementRefused(words, hint=hint, at=place(sql, token.start))
     for token, following in pairwise(found):
-        if following.text == "(" and token.kind in ("word", "name", "string"):
-            wrong = tree.check_called(token.text, policy)
-            if wrong:
-                raise StatementRefused(wrong, hint=tree.LEAVE_OUT, at=place(sql, token.start))
+        called = following.text == "(" and token.kind in ("word", "name", "string")
+        if called and (wrong := tree.check_called(token.text, policy)):
+            raise StatementRefused(wrong[0], hint=wrong[1], at=place(sql, token.start))

@@ -9,12 +9,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`row_functions` may stand in FROM and LATERAL VIEW, `refused_functions` nowhere; names are in lower case.
+    """`row_functions` may stand in FROM and LATERAL VIEW, other functions not. Names are in lower case.
 
+    `table_functions`, `refused_functions` and what begins with `refused_prefixes` may stand nowhere.
     `numbers()` may give up to `max_numbers` rows, `sleep()` may take up to `max_sleep` seconds.
     """
 
     row_functions: frozenset[str]
+    table_functions: frozenset[str]
     refused_functions: frozenset[str]
     refused_prefixes: tuple[str, ...]
     max_numbers: int
@@ -47,7 +49,8 @@ _COSTLY_OR_LOCAL = frozenset({"benchmark", "load_file", "get_lock", "release_loc
 
 POLICY: Final = Policy(
     row_functions=_ROW_FUNCTIONS,
-    refused_functions=_TABLE_FUNCTIONS | _COSTLY_OR_LOCAL,
+    table_functions=_TABLE_FUNCTIONS,
+    refused_functions=_COSTLY_OR_LOCAL,
     refused_prefixes=("ai_", "llm_"),  # Doris 4 sends their arguments to a language model
     max_numbers=1_000_000,
     max_sleep=60,

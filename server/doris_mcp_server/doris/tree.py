@@ -1,6 +1,5 @@
 """Whether the tree of a query only reads: no effects anywhere, and in FROM only tables, queries and made-up rows."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from sqlglot import exp
@@ -34,25 +33,24 @@ LEAVE_OUT: Final = "Leave it out."
 NAMED_TABLES: Final = "Read from tables and views only; numbers(), unnest() and LATERAL VIEW explode() also work."
 
 
-def check(tree: exp.Expr, code: Code, policy: Policy, budget: Budget) -> None:
-    """Pass, or raise StatementRefused for the first node that may not be there. OutOfTime."""
-    _Check(code, policy, budget).whole(tree)
+def check(tree: exp.Expr, code: Code, policy: Policy, budget: Budget) -> tuple[str, ...]:
+    """The tables a query names, as written, sorted; without its own CTEs.
+
+    StatementRefused for the first node that may not be there; OutOfTime.
+    """
+    looked = _Check(code, policy, budget)
+    looked.whole(tree)
+    return looked.tables()
 
 
-def check_called(name: str, policy: Policy) -> str | None:
-    """What is wrong with calling the function `name` (as written, quotes included), or None."""
+def check_called(name: str, policy: Policy) -> tuple[str, str] | None:
+    """What is wrong with calling the function `name` (as written, quotes included), and what would do; or None."""
     bare = name.strip("`'\"").lower()
+    if bare in policy.table_functions:
+        return f"The table function {bare}() is not allowed", NAMED_TABLES
     if bare in policy.refused_functions or bare.startswith(policy.refused_prefixes):
-        return f"The function {bare}() is not allowed"
+        return f"The function {bare}() is not allowed", LEAVE_OUT
     return None
-
-
-def tables(tree: exp.Expr) -> tuple[str, ...]:
-    """The tables a query names, as written, sorted; without its own CTEs."""
-    own = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
-    named: Iterable[exp.Table] = (table for table in tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier))
-    parts = (tuple(part.name for part in table.parts) for table in named)
-    return tuple(sorted({".".join(p) for p in parts if len(p) > 1 or p[0].lower() not in own}))
 
 
 class _Check:
@@ -60,6 +58,13 @@ class _Check:
         self._code = code
         self._policy = policy
         self._budget = budget
+        self._own: set[str] = set()
+        self._named: set[tuple[str, ...]] = set()
+
+    def tables(self) -> tuple[str, ...]:
+        return tuple(
+            sorted(".".join(path) for path in self._named if len(path) > 1 or path[0].lower() not in self._own)
+        )
 
     def whole(self, tree: exp.Expr) -> None:
         if not isinstance(tree, QUERIES):
@@ -74,6 +79,10 @@ class _Check:
                 self._source(node, node.this)
             elif isinstance(node, exp.Table):
                 self._source(node, node)
+                if isinstance(node.this, exp.Identifier):
+                    self._named.add(tuple(part.name for part in node.parts))
+            elif isinstance(node, exp.CTE):
+                self._own.add(node.alias.lower())
             elif isinstance(node, exp.Lateral):
                 self._lateral(node)
             elif isinstance(node, exp.Func):
@@ -107,7 +116,7 @@ class _Check:
     def _function(self, function: exp.Func) -> None:
         name = _called(function)
         if wrong := check_called(name, self._policy):
-            raise self._refused(function, wrong, LEAVE_OUT)
+            raise self._refused(function, *wrong)
         if name == "sleep":
             seconds = function.expressions[0] if len(function.expressions) == 1 else None
             if not _is_literal_up_to(seconds, self._policy.max_sleep):

@@ -22,6 +22,11 @@ class Verdict:
     tables: tuple[str, ...]
     ddl: bool = False
 
+    @property
+    def is_query(self) -> bool:
+        """Whether it gives rows of tables, and so has a plan of its own."""
+        return self.kind not in ("show", "describe", "explain")
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

@@ -97,10 +97,9 @@ async def execute_query(context: Context, asked: ExecuteQuery) -> dict[str, Any]
 async def explain_query(context: Context, asked: ExplainQuery) -> dict[str, Any]:
     """Doris' plan for a statement that execute_query would run."""
     verdict = await judge(asked.sql)
-    if verdict.kind in ("show", "describe", "explain"):
-        raise StatementRefused(
-            "explain_query takes the SELECT alone", hint="Send it to execute_query, or leave EXPLAIN out."
-        )
+    if not verdict.is_query:
+        hint = "Send it to execute_query, or leave EXPLAIN out."
+        raise StatementRefused("explain_query takes the SELECT alone", hint=hint)
     maxima = context.limits
     rows = await context.doris.query(
         f"EXPLAIN {asked.sql}",
@@ -135,8 +134,9 @@ TOOLS: Final = (
         name="execute_query",
         title="Run a query",
         description=(
-            "Run one SELECT (or WITH ... SELECT) and get its rows. Read-only: anything else is refused with the "
-            "reason. The result is cut at the server's limits on rows, bytes and seconds; `truncated` says so. "
+            "Run one SELECT (or WITH ... SELECT) and get its rows; EXPLAIN, DESC and most of SHOW work too. Read-only: "
+            "anything else is refused with the reason and the place. The result is cut at the server's limits on "
+            "rows, bytes and seconds; `truncated` says so. "
             "Look at get_table_context before the first query on a table."
         ),
         input=ExecuteQuery,

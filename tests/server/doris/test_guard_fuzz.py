@@ -26,6 +26,7 @@ FUNCTIONS = ["sum", "coalesce", "bitmap_union_count", "array_sort", "my_udf", "d
 gaps = st.randoms(use_true_random=False)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\\\0"), max_size=8)
 quoted = st.builds(lambda text, quote: quote + text.replace(quote, quote * 2) + quote, texts, st.sampled_from("'\""))
+amounts = st.one_of(st.integers(0, 99).map(str), st.sampled_from(NAMES))
 literals = st.one_of(st.integers(0, 10**40).map(str), st.sampled_from(["1.5", "NULL", "TRUE", "1e3"]), quoted)
 
 
@@ -51,7 +52,7 @@ def bigger_value(value: st.SearchStrategy[Pieces]) -> st.SearchStrategy[Pieces]:
         pieces("CASE", "WHEN", value, "=", value, "THEN", value, "ELSE", value, "END"),
         pieces("CAST", "(", value, "AS", one(st.sampled_from(["INT", "DECIMAL(9, 2)", "ARRAY<STRING>"])), ")"),
         pieces("array_map", "(", "v", "->", value, ",", value, ")"),
-        pieces("date_add", "(", value, ",", "INTERVAL", plain_values, "DAY", ")"),
+        pieces("date_add", "(", value, ",", "INTERVAL", one(amounts), "DAY", ")"),
         pieces("[", value, ",", value, "]"),
         pieces("sum", "(", value, ")", "OVER", "(", "PARTITION", "BY", value, "ORDER", "BY", value, "DESC", ")"),
     )

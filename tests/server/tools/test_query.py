@@ -8,7 +8,7 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from doris_mcp_server import sandbox
-from doris_mcp_server.doris.pool import Limits, Pool, Route
+from doris_mcp_server.doris.pool import Column, Limits, Pool, Route, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed, QueryTimeout, StatementRefused
 from doris_mcp_server.tools import Context, by_name
 
@@ -117,6 +117,35 @@ async def test_refused_before_doris_is_asked(tool: str, sql: str) -> None:
     context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
     with pytest.raises(StatementRefused):
         await call(context, tool, sql=sql)
+
+
+async def test_forms_of_show_run_too(context: Context) -> None:
+    shown = await call(context, "execute_query", sql="SHOW TABLES FROM ssb LIKE 'line%'")
+    assert shown["rows"] == [["lineorder"]]
+    described = await call(context, "execute_query", sql="DESC ssb.lineorder")
+    assert "lo_orderkey" in [row[0] for row in described["rows"]]
+    explained = await call(context, "execute_query", sql="EXPLAIN SELECT count(*) FROM lineorder")
+    assert any("PLAN FRAGMENT" in str(row[0]) for row in explained["rows"])
+
+
+async def test_secrets_in_ddl_are_masked() -> None:
+    class Ddl:
+        async def query(self, sql: str, **rest: Any) -> Rows:
+            return Rows([Column("x", "VARCHAR")], [["t", '"password" = "hunter2"', 7, None]], False, None, 1.0)
+
+    context = Context(Ddl(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    masked = await call(context, "execute_query", sql="SHOW CREATE TABLE d.t")
+    assert masked["rows"] == [["t", '"password" = "***"', 7, None]]
+    plain = await call(context, "execute_query", sql="SELECT * FROM d.t")
+    assert plain["rows"][0][1] == '"password" = "hunter2"'
+
+
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "DESC t", "EXPLAIN SELECT 1"])
+async def test_only_a_query_can_be_explained(sql: str) -> None:
+    context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    with pytest.raises(StatementRefused, match="SELECT alone") as refused:
+        await call(context, "explain_query", sql=sql)
+    assert "execute_query" in str(refused.value.hint)
 
 
 async def test_plan(context: Context) -> None:
