@@ -139,12 +139,12 @@ class DorisReader(Doris):
             if self._match_text_seq("TABLET", "("):
                 self._pass_list()
             elif self._match_text_seq("FOR", "TIME", "AS", "OF") or self._match_text_seq("FOR", "VERSION", "AS", "OF"):
-                self._advance()
-            elif self._curr.text.upper() == "INDEX" and self._next.token_type in _NAMES:
-                self._advance(2)
+                self._pass_one(self._match_set(_LITERALS))
+            elif self._match_text_seq("INDEX"):
+                self._pass_one(self._match_set(_NAMES))
             elif self._match(TokenType.PARAMETER):  # t@branch(b1), t@incr('k' = 'v')
-                self._advance()
-                self._pass_list() if self._match(TokenType.L_PAREN) else self.raise_error("Expecting (")
+                self._pass_one(self._parse_id_var() and self._match(TokenType.L_PAREN))
+                self._pass_list()
             else:
                 return self._pass_partitions()
             return True
@@ -155,8 +155,15 @@ class DorisReader(Doris):
             if not (self._match(TokenType.PARTITION) or self._match_text_seq("PARTITIONS")):
                 self._retreat(start)
                 return False
-            self._pass_list() if self._match(TokenType.L_PAREN) else self._advance()
+            if self._match(TokenType.L_PAREN):
+                self._pass_list()
+            else:
+                self._pass_one(self._parse_id_var())
             return True
+
+        def _pass_one(self, found: object) -> None:
+            if not found:
+                self.raise_error(f"{self._curr.text[:40]} is not expected")
 
         def _pass_list(self) -> None:
             while not self._match(TokenType.R_PAREN):

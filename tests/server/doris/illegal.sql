@@ -229,3 +229,17 @@ SELECT * FROM numbers('NUMBER'='10', 'number'='99999999999')
 SELECT * FROM numbers('number'='-1')
 SELECT * FROM numbers()
 SELECT /*+ LEADING(`a) SET_VAR(x=1) (`) */ 1
+
+-- a clause of Doris that would pass over more than its own
+SELECT * FROM t FOR TIME AS OF , brand_new('a'='b')
+SELECT * FROM brand_new FOR TIME AS OF ('a'='b')
+SELECT * FROM brand_new FOR VERSION AS OF ('a')
+SELECT * FROM brand_new PARTITION ('a'='b')('a'='b')
+SELECT * FROM brand_new@x('a'='b')('a'='b')
+SELECT * FROM t PARTITION (FROM brand_new('a'='b'))
+SELECT * FROM t TABLET(1) (SELECT 1)
+SELECT * FROM t INDEX (SELECT 1)
+SELECT * FROM t TEMPORARY x, brand_new('a'='b')
+SELECT * FROM t LATERAL VIEW explode(a) e AS f JOIN brand_new('a'='b') x ON true
+SELECT * FROM t LATERAL VIEW explode(a) e AS f LATERAL VIEW brand_new(a) g AS h
+SELECT * FROM t LATERAL VIEW explode(a) e AS f, brand_new('a'='b')

@@ -349,6 +349,8 @@ SELECT * FROM iceberg.db.t@tag(t1) AS x WHERE a = 1;
 SELECT * FROM iceberg.db.t$snapshots;
 SELECT * FROM iceberg.db.`t$partitions`;
 SELECT * FROM paimon.db.t@incr('startSnapshotId'='0', 'endSnapshotId'='5');
+SELECT * FROM t PARTITION date, u TEMPORARY PARTITIONS (`p-1`, 2nd) WHERE t.a = u.a;
+SELECT * FROM t FOR TIME AS OF '2024-01-01 00:00:00' JOIN u FOR VERSION AS OF 5 ON t.a = u.a;
 SELECT * FROM hudi.db.t@incr('beginTime' = '20240101000000');
 
 -- select lists
