@@ -27,6 +27,7 @@ from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import Store, open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.tools import TOOLS, Context, Tool
+from doris_mcp_server.tools.cache import ResultCache
 
 DORIS_GOOD_FOR = 1.0  # seconds between looks at frontends that answer: one that hangs is found within three
 CLOSE_LIMIT = 3.0  # seconds any one part may take to close
@@ -60,7 +61,9 @@ class App:
             patience=settings.queue_seconds,
         )
         self.metrics.sources += [Figures(self.routes).show, lambda to: to.waiting.set(admission.waiting)]
-        calls = Calls(partial(Context, self.routes, limits), admission, self.metrics)
+        kept = settings.result_cache_seconds
+        results = ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None
+        calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics)
         keys = KeyRing.of(settings)
         self.sessions = Sessions(
             keys,

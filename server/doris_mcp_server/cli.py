@@ -79,6 +79,8 @@ def parser() -> argparse.ArgumentParser:
     smoke.add_argument("--timeout", type=duration, default=15.0, metavar="15s")
     smoke.add_argument("--json", action="store_true", help="for scripts")
 
+    commands.add_parser("guard", help="what the SQL guard says to statements on stdin, JSON lines in and out")
+
     version = commands.add_parser("version", help="version and release")
     version.add_argument("--json", action="store_true", help="for scripts")
     return top
@@ -219,6 +221,12 @@ def _smoke(args: argparse.Namespace) -> int:
     return asyncio.run(smoke.run(args.url, args.token_file, args.timeout, args.json))
 
 
+def _guard(args: argparse.Namespace) -> int:
+    from doris_mcp_server import judge
+
+    return judge.run(sys.stdin.buffer, sys.stdout)
+
+
 def _version(args: argparse.Namespace) -> int:
     seen = {"version": __version__, "release": RELEASE}
     print(json.dumps(seen) if args.json else f"doris-mcp-server {__version__} (release {RELEASE})")
@@ -232,5 +240,6 @@ _COMMANDS = {
     "ctl": _ctl,
     "token": _token,
     "smoke": _smoke,
+    "guard": _guard,
     "version": _version,
 }

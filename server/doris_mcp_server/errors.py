@@ -16,7 +16,7 @@
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 class ServerError(Exception):
@@ -42,8 +42,24 @@ class ConfigError(ServerError):
     kind = "config"
 
 
+class Place(NamedTuple):
+    """Where in a text something stands: line and column, counted from 1, in characters."""
+
+    line: int
+    column: int
+
+
 class StatementRefused(ServerError):
+    """`at` is the place of what was refused, or None when it is the statement as a whole."""
+
     kind = "statement_refused"
+
+    def __init__(self, message: str, *, hint: str | None = None, at: Place | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.at = at
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | ({"at": self.at._asdict()} if self.at else {})
 
 
 class InvalidArgument(ServerError):

@@ -4,11 +4,11 @@ The statements are this server's own, with every name quoted. Columns of their a
 Doris 2.1, 3.0 and 4.0 differ in which they send.
 """
 
-import re
 from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from doris_mcp_server.doris.ddl import mask_secrets
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.pool import Limits, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed
@@ -17,12 +17,6 @@ from doris_mcp_server.tools.tool import Catalog, ClusterInput, Context, Database
 MAX_LISTED: Final = 2_000
 MAX_COLUMNS: Final = 2_000
 SHOWN_PARTITIONS: Final = 10
-# Properties of external tables and catalogs that hold secrets; Doris masks some of them, not all.
-_SECRET: Final = re.compile(
-    r"""(?P<key>(["'])[^"'\n]*(?:password|passwd|secret|token|access_?key|credential|private|session_key|\.ak|\.sk)"""
-    r"""[^"'\n]*\2\s*=\s*)(?P<quote>["'])(?:\\.|(?!(?P=quote)).)*(?P=quote)""",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 class ListClusters(Input):
@@ -152,7 +146,7 @@ async def list_catalogs(context: Context, asked: ListCatalogs) -> dict[str, Any]
 
 async def list_databases(context: Context, asked: ListDatabases) -> dict[str, Any]:
     """All databases of a catalog."""
-    catalog = asked.catalog or context.default_catalog
+    catalog = asked.catalog
     source = f" FROM {quote_name(catalog)}" if catalog else ""
     rows = await _show(context, f"SHOW DATABASES{source}", MAX_LISTED)
     return {"catalog": catalog, "databases": [row[0] for row in rows.rows], "truncated": rows.truncated}
@@ -160,7 +154,7 @@ async def list_databases(context: Context, asked: ListDatabases) -> dict[str, An
 
 async def list_tables(context: Context, asked: ListTables) -> dict[str, Any]:
     """All tables and views of a database."""
-    catalog = asked.catalog or context.default_catalog
+    catalog = asked.catalog
     rows = await _show(context, f"SHOW FULL TABLES FROM {_path(catalog, asked.database)}", MAX_LISTED)
     types = [row.get("table_type") for row in rows.dicts()]
     found = [{"name": row[0], "type": kind} for row, kind in zip(rows.rows, types, strict=True)]
@@ -169,7 +163,7 @@ async def list_tables(context: Context, asked: ListTables) -> dict[str, Any]:
 
 async def get_table_context(context: Context, asked: GetTableContext) -> dict[str, Any]:
     """Everything about one table. Fails if the columns cannot be had; other parts may be `missing`."""
-    catalog = asked.catalog or context.default_catalog
+    catalog = asked.catalog
     database = asked.database or context.doris.route.database
     if database is None:
         raise InvalidArgument("database is needed: this server has no default database", hint="See list_databases.")
@@ -195,11 +189,6 @@ async def get_table_context(context: Context, asked: GetTableContext) -> dict[st
         "ddl": mask_secrets(str(create.rows[0][1])) if create and create.rows else None,
         "missing": missing,
     }
-
-
-def mask_secrets(ddl: str) -> str:
-    """A CREATE statement with the values of secret-looking properties replaced by ***."""
-    return _SECRET.sub(r"\g<key>\g<quote>***\g<quote>", ddl)
 
 
 async def _show(context: Context, sql: str, max_rows: int) -> Rows:

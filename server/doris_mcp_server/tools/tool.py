@@ -11,17 +11,21 @@ from doris_mcp_server.doris.capabilities import Capabilities
 from doris_mcp_server.doris.http import AccountHTTP
 from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.doris.routes import Routes
+from doris_mcp_server.tools.cache import ResultCache
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the ways to Doris, the server's maxima, who asks, and for which cluster."""
+    """What a handler works with: the ways to Doris, the server's maxima, who asks, and for which cluster.
+
+    `results` keeps results of queries, None: they are not kept.
+    """
 
     routes: Routes
     limits: Limits
     principal: str
     cluster: str | None = None
-    default_catalog: str | None = None
+    results: ResultCache | None = None
 
     @property
     def doris(self) -> Pool:

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.doris.ddl import mask_secrets
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import DorisUnavailable, InvalidArgument, QueryFailed
 from doris_mcp_server.tools import Context, by_name
-from doris_mcp_server.tools.catalog import mask_secrets
 
 from .conftest import LIMIT, call, routes_to
 

@@ -1,14 +1,16 @@
 """execute_query and explain_query: on the demo engine, their bounds, and that the guard stands before Doris."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from doris_mcp_server.doris.pool import Limits
+from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed, QueryTimeout, StatementRefused
 from doris_mcp_server.tools import Context, by_name
+from doris_mcp_server.tools.cache import ResultCache
 
 from .conftest import call
 
@@ -104,6 +106,35 @@ async def test_refused_before_doris_is_asked(tool: str, sql: str) -> None:
         await call(context, tool, sql=sql)
 
 
+async def test_forms_of_show_run_too(context: Context) -> None:
+    shown = await call(context, "execute_query", sql="SHOW TABLES FROM ssb LIKE 'line%'")
+    assert shown["rows"] == [("lineorder",)]
+    described = await call(context, "execute_query", sql="DESC ssb.lineorder")
+    assert "lo_orderkey" in [row[0] for row in described["rows"]]
+    explained = await call(context, "execute_query", sql="EXPLAIN SELECT count(*) FROM lineorder")
+    assert any("PLAN FRAGMENT" in str(row[0]) for row in explained["rows"])
+
+
+async def test_secrets_in_ddl_are_masked() -> None:
+    class Ddl(NoDoris):
+        async def query(self, sql: str, **rest: Any) -> Rows:
+            return Rows([Column("x", "VARCHAR")], [("t", '"password" = "hunter2"', 7, None)], False, None, 1.0)
+
+    context = Context(Ddl(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    masked = await call(context, "execute_query", sql="SHOW CREATE TABLE d.t")
+    assert masked["rows"] == [("t", '"password" = "***"', 7, None)]
+    plain = await call(context, "execute_query", sql="SELECT * FROM d.t")
+    assert plain["rows"][0][1] == '"password" = "hunter2"'
+
+
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "DESC t", "EXPLAIN SELECT 1"])
+async def test_only_a_query_can_be_explained(sql: str) -> None:
+    context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    with pytest.raises(StatementRefused, match="SELECT alone") as refused:
+        await call(context, "explain_query", sql=sql)
+    assert "execute_query" in str(refused.value.hint)
+
+
 async def test_plan(context: Context) -> None:
     answer = await call(context, "explain_query", sql="SELECT count(*) FROM lineorder WHERE lo_quantity > 5;")
     assert "PLAN FRAGMENT" in answer["plan"]
@@ -114,3 +145,16 @@ async def test_plan(context: Context) -> None:
 async def test_long_statements_run_too(context: Context) -> None:
     sql = "SELECT count(*) FROM lineorder WHERE lo_orderkey IN (" + ",".join(map(str, range(3000))) + ")"
     assert (await call(context, "execute_query", sql=sql))["row_count"] == 1
+
+
+async def test_kept_results_are_each_callers_own(context: Context) -> None:
+    results = ResultCache(seconds=3600, max_bytes=10_000)
+    ann, bob = (replace(context, principal=name, results=results) for name in ("ann", "bob"))
+    sql = "SELECT uuid()"
+    first = await call(ann, "execute_query", sql=sql)
+    again = await call(ann, "execute_query", sql=sql)
+    assert again["rows"] == [list(row) for row in first["rows"]]
+    assert first["age_s"] == 0
+    assert again["age_s"] >= 0
+    for other, arguments in ((bob, {}), (ann, {"database": "ops"}), (ann, {"max_rows": 1}), (context, {})):
+        assert (await call(other, "execute_query", sql=sql, **arguments))["rows"] != first["rows"]

@@ -1,0 +1,84 @@
+"""`doris-mcp-server guard`: a line in, a line out, whatever stands in it; and what docs/guard.md shows."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doris_mcp_server import judge
+
+PAGE = Path(__file__).parents[2] / "docs" / "guard.md"
+
+
+def answers(*lines: bytes) -> tuple[int, list[Any]]:
+    out = io.StringIO()
+    code = judge.run(lines, out)
+    return code, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def statement(sql: str) -> bytes:
+    return json.dumps({"sql": sql}).encode() + b"\n"
+
+
+def test_verdicts_come_in_order() -> None:
+    code, found = answers(
+        statement("SELECT * FROM d.t, u"), statement("SELECT 1;\nDROP TABLE t"), statement("SHOW TABLES")
+    )
+    assert code == 0
+    assert found[0] == {"verdict": "accept", "reason": None, "kind": "select", "tables": ["d.t", "u"]}
+    assert found[1] == {
+        "verdict": "refuse",
+        "reason": "There is text after the closing `;`",
+        "hint": "Send one SELECT or WITH statement at a time.",
+        "at": {"line": 2, "column": 1},
+        "kind": None,
+        "tables": [],
+    }
+    assert found[2]["kind"] == "show"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"SELECT 1\n",
+        b"[]\n",
+        b'"SELECT 1"\n',
+        b"{}\n",
+        b'{"sql": null}\n',
+        b'{"sql": 1}\n',
+        b'{"sql": "SELECT 1"\n',
+        b'{"sql": "\xff"}\n',
+        b"[" * 100_000,
+        b"\0",
+        b'{"sql": "a"} {"sql": "b"}',
+    ],
+)
+def test_a_line_that_is_no_statement_is_answered_in_its_place(line: bytes) -> None:
+    code, found = answers(statement("SELECT 1"), line, statement("SELECT 2"))
+    assert code == 2
+    assert [answer["verdict"] for answer in found] == ["accept", "refuse", "accept"]
+    assert "Line 2" in found[1]["reason"]
+    assert '{"sql": "SELECT 1"}' in found[1]["reason"]
+
+
+@pytest.mark.parametrize("sql", ["", "SELECT '\ud800'", "SELECT '" + "a" * 2_000_000 + "'", "SELECT 1\0"])
+def test_odd_statements_are_refused_not_failed_on(sql: str) -> None:
+    code, found = answers(statement(sql))
+    assert code == 0
+    assert found[0]["verdict"] == "refuse"
+    assert found[0]["hint"]
+
+
+def test_the_documented_command_answers_as_documented() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    command, shown = re.findall(r"```sh\n(doris-mcp-server .*?)```\n\n```json\n(.*?)```", page, re.DOTALL)[0]
+    ours = f'doris-mcp-server() {{ "{sys.executable}" -m doris_mcp_server "$@"; }}\n'
+    done = subprocess.run(["bash", "-c", ours + command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == shown
