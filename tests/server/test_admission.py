@@ -80,6 +80,18 @@ async def test_a_turn_that_comes_to_one_who_has_gone_is_passed_on() -> None:
     assert (admission.running, admission.waiting) == (1, 0)
 
 
+async def test_a_turn_is_not_given_to_one_who_has_just_gone() -> None:
+    admission = Admission(total=1, each=1, queued=2, patience=LONG)
+    await admission.enter("a")
+    gone, next_one = waits(admission, "b", "c")
+    await until(lambda: admission.waiting == 2)
+    gone.cancel()
+    admission.leave("a")  # before b's task has run again
+    await next_one
+    assert gone.cancelled()
+    assert (admission.running, admission.waiting) == (1, 0)
+
+
 async def test_a_storm_leaves_nothing_behind() -> None:
     admission = Admission(total=3, each=2, queued=500, patience=LONG)
     most: list[int] = []

@@ -55,6 +55,8 @@ class Admission:
         if not self._of[principal]:
             del self._of[principal]
         for turn, who in self._queue.items():
+            if turn.done():
+                continue  # given up; its caller has yet to hear of it and to take it out
             if self.running < self._total and self._of[who] < self._each:
                 del self._queue[turn]
                 self.running += 1
