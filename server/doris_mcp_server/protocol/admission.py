@@ -46,7 +46,9 @@ class Admission:
                 self.leave(principal)  # its turn had come all the same
             if not isinstance(error, TimeoutError):
                 raise
-            raise Overloaded(f"{self.running} calls run, and no turn came within {self._patience:g} s", hint=LATER) from None
+            raise Overloaded(
+                f"{self.running} calls run, and no turn came within {self._patience:g} s", hint=LATER
+            ) from None
 
     def leave(self, principal: str) -> None:
         """The call is over: whoever may run now gets its turn."""

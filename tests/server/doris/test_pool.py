@@ -92,6 +92,44 @@ async def test_a_cut_result_is_killed_and_its_connection_dropped(frontend: Any, 
     assert frontend.statements[-1][0] != 1
 
 
+async def test_kills_that_are_due_together_share_a_connection(frontend: Any, route: Any, fake: Any) -> None:
+    def script(sql: str) -> list[bytes]:
+        if sql.startswith("SELECT"):
+            raise fake.Silence
+        return [fake.error(1105, "not yours") if sql == "KILL QUERY 2" else fake.OK]
+
+    frontend.script = script
+    pool = Pool(route(frontend.port), size=3, connect_timeout=LIMIT)
+    calls = [asyncio.create_task(ask(pool)) for _ in range(3)]
+    await frontend.until(lambda: frontend.sent().count("SELECT 1") == 3)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await pool.close(LIMIT)
+    kills = [(number, sql) for number, sql in frontend.statements if sql.startswith("KILL")]
+    assert sorted(kills) == [(4, "KILL QUERY 1"), (4, "KILL QUERY 2"), (4, "KILL QUERY 3")]
+    assert pool.kills.counts == {"sent": 2, "failed": 1}
+
+
+async def test_where_one_kill_does_not_get_through_the_others_are_not_tried(
+    frontend: Any, route: Any, fake: Any
+) -> None:
+    def script(sql: str) -> list[bytes]:
+        raise fake.HangUp if sql.startswith("KILL") else fake.Silence
+
+    pool = Pool(route(frontend.port), size=4, connect_timeout=LIMIT)
+    await asyncio.gather(ask(pool), ask(pool))
+    frontend.script = script
+    calls = [asyncio.create_task(ask(pool)) for _ in range(2)]
+    await frontend.until(lambda: frontend.sent().count("SELECT 1") == 4)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await pool.close(LIMIT)
+    assert len([sql for sql in frontend.sent() if sql.startswith("KILL")]) == 1
+    assert pool.kills.counts == {"sent": 0, "failed": 2}
+
+
 async def test_a_whole_result_kills_nothing(frontend: Any, pool: Pool) -> None:
     await ask(pool)
     await ask(pool)
