@@ -46,9 +46,29 @@ async def test_result(pool: Pool) -> None:
     assert rows.elapsed_ms >= 0
 
 
-async def test_statement_without_rows(frontend: Any, pool: Pool, fake: Any) -> None:
+async def test_an_acknowledgement_is_no_empty_result(frontend: Any, pool: Pool, fake: Any) -> None:
     frontend.script = lambda sql: [fake.OK]
-    assert (await ask(pool)).rows == []
+    with pytest.raises(DorisUnavailable, match="acknowledgement"):
+        await ask(pool)
+
+
+WIDE = 1 << 14
+
+
+async def test_as_many_columns_as_anybody_can_use(frontend: Any, pool: Pool, fake: Any) -> None:
+    frontend.script = lambda sql: fake.result([("a", 3)] * WIDE, [[b"1"] * WIDE]) if "SELECT" in sql else [fake.OK]
+    assert (await ask(pool)).rows == [(1,) * WIDE]
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(WIDE + 1, 1), (2**64 - 1, 1), (100, 500_000)], ids=["too many", "endless", "too long"]
+)
+async def test_columns_are_bounded(frontend: Any, pool: Pool, fake: Any, count: int, size: int) -> None:
+    columns = [fake.column("a" * size, 253)] * 10
+    frontend.script = lambda sql: [fake.number(count), *columns] if sql.startswith("SELECT") else [fake.OK]
+    with pytest.raises(QueryFailed, match="columns"):
+        await ask(pool)
+    await frontend.until(lambda: "KILL QUERY 1" in frontend.sent() and 1 in frontend.closed)
 
 
 @pytest.mark.parametrize(("count", "kept", "cut"), [(99, 99, None), (100, 100, None), (101, 100, "rows")])
