@@ -463,6 +463,12 @@ async def test_garbage_instead_of_a_greeting(greeting: bytes, route: Any) -> Non
     server.close()
 
 
+async def test_what_is_too_large_for_a_greeting_is_not_waited_for(frontend: Any, pool: Pool) -> None:
+    frontend.greeting = [b"\x01\x00\x01\x00\x0a"]
+    with pytest.raises(DorisUnavailable, match="does not speak the MySQL protocol"):
+        await ask(pool)
+
+
 async def test_a_busy_pool_says_so(frontend: Any, fake: Any, route: Any) -> None:
     def script(sql: str) -> list[bytes]:
         if sql == "SELECT slow":
