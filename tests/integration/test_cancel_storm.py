@@ -37,30 +37,21 @@ SETTINGS = {
 class StormHouse(House):
     """One in which every slot of every worker can be asked for."""
 
-    async def warm_up(self) -> None:
-        """Load what is loaded on first need, and fill the pools."""
-        while await self.figure("doris_mcp_connections", state="idle") < WORKERS * SLOTS:
-            await self.every_slot(2, seen=False)
-
-    async def every_slot(self, seconds: int, *, seen: bool = True) -> None:
-        """Run as many statements at once as the pools of all workers have slots, and have each answered.
-
-        `seen`: they must be seen to run at once.
-        """
+    async def every_slot(self) -> None:
+        """Run as many statements at once as the pools of all workers have slots, and have each answered."""
         calls: list[tuple[Connection, Call]] = []
         async with contextlib.AsyncExitStack() as stack:
             for pid, connections in (await self._connections(stack)).items():
                 for number, connection in enumerate(connections):
                     nonce = f"slot-{pid}-{number}-{secrets.token_hex(4)}"
-                    sql = f"SELECT '{nonce}' AS nonce, sleep({seconds}) AS slept"
+                    sql = f"SELECT '{nonce}' AS nonce, sleep({SECONDS}) AS slept"
                     session = "" if number % 2 else None  # both eras, and both ways
-                    call = Call(nonce, nonce, sql, seconds, session, odd=number < 2, progress=False)
+                    call = Call(nonce, nonce, sql, SECONDS, session, odd=number < 2, progress=False)
                     calls.append((connection, call))
             for connection, call in calls:
                 connection.send(b"".join(call.request()))
-            if seen:
-                nonces = [call.nonce for _, call in calls]
-                await until(self.statements, lambda shown: all(any(nonce in sql for sql in shown) for nonce in nonces))
+            nonces = [call.nonce for _, call in calls]
+            await until(self.statements, lambda shown: all(any(nonce in sql for sql in shown) for nonce in nonces))
             assert [call.verdict(await connection.answer()) for connection, call in calls] == ["ok"] * len(calls)
 
     async def _connections(self, stack: contextlib.AsyncExitStack) -> dict[int, list[Connection]]:
@@ -124,7 +115,7 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(
     seed = int(os.environ.get("STORM_SEED") or secrets.randbits(32))
     print(f"again with STORM_SEED={seed}")
     async with house(launch, database, tmp_path, driver) as it:
-        await it.warm_up()
+        await it.every_slot()  # loads what is loaded on first need, and fills the pools
         before = await until(it.left, bool)
 
         storm = Storm(it.port, seed, ENDLESS[database], SLOTS + 1)
@@ -137,7 +128,7 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(
         assert storm.given_up >= calls
 
         assert await until(it.statements, lambda running: not running) == []
-        await it.every_slot(SECONDS)
+        await it.every_slot()
         after = await until(
             it.left,
             lambda left: (

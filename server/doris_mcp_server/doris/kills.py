@@ -57,7 +57,8 @@ class Kills:
         try:
             await self._send(frontend, address, due)
         except (DorisError, TimeoutError) as error:
-            log.warning("kill failed: %d statements at %s: %s", len(due), frontend, error)
+            reason = str(error) or f"no answer within {self._timeout:g} s"
+            log.warning("kill failed: %d statements at %s: %s", len(due), frontend, reason)
             self._unreachable(frontend)
         finally:
             self.counts["failed"] += len(due)
