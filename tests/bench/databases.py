@@ -26,8 +26,11 @@ _DISGUISED = (
 
 
 @contextlib.contextmanager
-def mariadb(folder: Path) -> Iterator[dict[str, str]]:
-    """A MariaDB that takes everybody in; where it is, as our settings name it. Raises: NotMeasured."""
+def mariadb(folder: Path, *options: str) -> Iterator[dict[str, str]]:
+    """A MariaDB that takes everybody in; where it is, as our settings name it. Raises: NotMeasured.
+
+    `options` are more of its command line.
+    """
     binary = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if not binary:
         raise NotMeasured("needs MariaDB")
@@ -39,6 +42,7 @@ def mariadb(folder: Path) -> Iterator[dict[str, str]]:
         *("--bind-address=127.0.0.1", f"--port={port}", f"--user={getpass.getuser()}"),
         # No system tables, so nothing to install first, and nobody is refused.
         *("--skip-grant-tables", "--skip-name-resolve", "--innodb-buffer-pool-size=16M", "--max-connections=1000"),
+        *options,
     ]
     with running(command, folder / "mariadb.log") as process:
         listens(port, process)

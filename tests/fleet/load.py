@@ -44,6 +44,7 @@ class Report:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     max_ms: float = 0.0
+    longest_gap_s: float = 0.0  # between two right answers, whoever had them
     hosts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -96,6 +97,7 @@ class Load:
         self._run = secrets.token_hex(4)
         self._sent: dict[str, int] = {}  # nonce → how often it was answered
         self._took: list[float] = []
+        self._gap = 0.0
         self._counts: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._reasons: dict[str, dict[str, Any]] = {}
@@ -103,7 +105,7 @@ class Load:
         self._clients: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._began = time.monotonic()
+        self._began = self._last_ok = time.monotonic()
         kinds = [False] * self._connections + [True] * self._slow
         self._clients = [asyncio.create_task(self._client(slow)) for slow in kinds]
         return self
@@ -137,8 +139,8 @@ class Load:
             return round(took[min(int(len(took) * share), len(took) - 1)] * 1e3, 1) if took else 0.0
 
         return Report(
-            **self._counts, p50_ms=at(0.5), p99_ms=at(0.99), max_ms=at(1.0), hosts=dict(self._hosts),
-            reasons=json.loads(json.dumps(self._reasons)),
+            **self._counts, p50_ms=at(0.5), p99_ms=at(0.99), max_ms=at(1.0), longest_gap_s=round(self._gap, 3),
+            hosts=dict(self._hosts), reasons=json.loads(json.dumps(self._reasons)),
         )  # fmt: skip
 
     async def _client(self, slow: bool) -> None:
@@ -223,6 +225,8 @@ class Load:
         else:
             self._counts["ok"] += 1
             self._took.append(took)
+            now = time.monotonic()
+            self._gap, self._last_ok = max(self._gap, now - self._last_ok), now
 
     def _failed(self, reason: str, sample: str) -> None:
         self._wrong("failed", reason, sample)

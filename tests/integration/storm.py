@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from doris_mcp_server.answers import CANCELLED, OVERLOADED
+
 from .wire import LEGACY, META, Answer, Connection, modern, post, rpc
 
 _ROWS = f"(SELECT 1 AS n{' UNION ALL SELECT 1' * 9})"
@@ -25,7 +27,6 @@ TOO_LARGE: Final = "repeat('{nonce}', 150000) AS large"
 """More than a socket takes in whose other end does not read."""
 MOST: Final = 1 << 23  # bytes of a result that must be allowed for it
 _HELLO = '"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"storm","version":"1"}'
-_CANCELLED = -32800
 _FATES = {  # what becomes of a call, and of how many in a hundred
     "finish": 9,
     "pair": 4,  # two requests in one write
@@ -71,13 +72,14 @@ class Call:
         """`ok`, `overloaded` or `cancelled` where that is the answer to this call, else what is wrong with it."""
         if answer is None:
             return "no answer"
-        if answer.status != 200:
+        if answer.status not in (200, 429):
             return f"HTTP {answer.status}: {answer.body[:300]!r}"
         message = answer.message()
         if message.get("id") != self.id:
             return f"the answer to {message.get('id')!r}"
         if error := message.get("error"):
-            return "cancelled" if error["code"] == _CANCELLED else f"error {error}"
+            said = {(200, CANCELLED): "cancelled", (429, OVERLOADED): "overloaded"}
+            return said.get((answer.status, error["code"]), f"HTTP {answer.status}: {error}")
         result = message["result"]
         if result.get("isError"):
             problem = json.loads(result["content"][0]["text"])["error"]

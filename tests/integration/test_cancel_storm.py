@@ -7,23 +7,18 @@ import re
 import secrets
 import signal
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, TypeVar
 
-import aiohttp
 import pytest
 
-from doris_mcp_server import ctl
-from doris_mcp_server.doris.wire import Wire
+from doris_mcp_server.doris.driver import Name
 
 from ..bench.databases import mariadb
 from ..conftest import LIMIT, TOKEN, Launch, Running
+from .house import House, look_into, until
 from .storm import ENDLESS, MOST, TOO_LARGE, Call, Line, Storm
 from .wire import Connection, canary
-
-T = TypeVar("T")
 
 CALLS = {"sandbox": 10_000, "mariadb": 2_000}  # that are given up
 CLIENTS = 64
@@ -39,93 +34,24 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Left:
-    """What a worker holds: asyncio tasks and file descriptors."""
+class StormHouse(House):
+    """One in which every slot of every worker can be asked for."""
 
-    tasks: int
-    descriptors: int
-
-
-@dataclass(frozen=True)
-class House:
-    """A server, the database behind it, and a look into both."""
-
-    server: Running
-    database: Wire
-    database_port: int
-
-    @property
-    def port(self) -> int:
-        return int(self.server.url.rpartition(":")[2])
-
-    async def workers(self) -> dict[int, dict[str, Any]]:
-        """What `ctl status` says of each worker, by pid."""
-        status = await ctl.ask(self.server.ctl, {"do": "status"})
-        return {worker["pid"]: worker for worker in status["workers"]}
-
-    async def left(self) -> dict[int, Left]:
-        """What each worker holds; empty as long as a call is in flight."""
-        workers = await self.workers()
-        if any(worker["inflight"] for worker in workers.values()):
-            return {}
-        return {
-            pid: Left(each["tasks"], sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())) for pid, each in workers.items()
-        }
-
-    async def sessions(self) -> list[str | None]:
-        """The statement, or None, of each connection to the database, without ours."""
-        columns, rows, _ = await self.database.run("SHOW FULL PROCESSLIST", max_rows=10_000, max_bytes=1 << 24)
-        at = {column.name: index for index, column in enumerate(columns)}
-        others = (row for row in rows if str(row[at["Id"]]) != str(self.database.connection_id))
-        return [str(row[at["Info"]]) if row[at["Command"]] == "Query" else None for row in others]
-
-    async def statements(self) -> list[str]:
-        """What runs in the database now."""
-        return [statement for statement in await self.sessions() if statement is not None]
-
-    async def cancelled(self) -> int:
-        """How many calls the server itself calls cancelled."""
-        async with aiohttp.ClientSession() as client, client.get(f"{self.server.url}/metrics") as response:
-            text = await response.text()
-        return sum(int(float(n)) for n in re.findall(r'tool_calls_total{[^}]*"cancelled"[^}]*} (\S+)', text))
-
-    async def connections_made(self) -> int:
-        """How many connections the database has taken since it began: they are numbered."""
-        wire = await _database(self.database_port)
-        wire.abort()
-        return wire.connection_id
-
-    def complaints(self) -> list[str]:
-        """What the server logged that it should not have had to."""
-        bad = [line for line in self.server.lines if line.get("plain") or line["level"] in ("ERROR", "CRITICAL")]
-        kills = [line for line in self.server.lines if line["message"].startswith("kill failed")]
-        return [str(line.get("exception", line)) for line in bad + kills]
-
-    async def warm_up(self) -> None:
-        """Load what is loaded on first need, and fill the pools."""
-        while len(await self.sessions()) < WORKERS * SLOTS:
-            await self.every_slot(2, seen=False)
-
-    async def every_slot(self, seconds: int, *, seen: bool = True) -> None:
-        """Run as many statements at once as the pools of all workers have slots, and have each answered.
-
-        `seen`: they must be seen to run at once.
-        """
+    async def every_slot(self) -> None:
+        """Run as many statements at once as the pools of all workers have slots, and have each answered."""
         calls: list[tuple[Connection, Call]] = []
         async with contextlib.AsyncExitStack() as stack:
             for pid, connections in (await self._connections(stack)).items():
                 for number, connection in enumerate(connections):
                     nonce = f"slot-{pid}-{number}-{secrets.token_hex(4)}"
-                    sql = f"SELECT '{nonce}' AS nonce, sleep({seconds}) AS slept"
+                    sql = f"SELECT '{nonce}' AS nonce, sleep({SECONDS}) AS slept"
                     session = "" if number % 2 else None  # both eras, and both ways
-                    call = Call(nonce, nonce, sql, seconds, session, odd=number < 2, progress=False)
+                    call = Call(nonce, nonce, sql, SECONDS, session, odd=number < 2, progress=False)
                     calls.append((connection, call))
             for connection, call in calls:
                 connection.send(b"".join(call.request()))
-            if seen:
-                nonces = [call.nonce for _, call in calls]
-                await until(self.statements, lambda shown: all(any(nonce in sql for sql in shown) for nonce in nonces))
+            nonces = [call.nonce for _, call in calls]
+            await until(self.statements, lambda shown: all(any(nonce in sql for sql in shown) for nonce in nonces))
             assert [call.verdict(await connection.answer()) for connection, call in calls] == ["ok"] * len(calls)
 
     async def _connections(self, stack: contextlib.AsyncExitStack) -> dict[int, list[Connection]]:
@@ -159,36 +85,21 @@ def _owner(port: int, from_port: int, pids: list[int]) -> int:
     raise AssertionError(f"no worker has {link}")
 
 
-async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
-    """Look until what is seen `holds`; that. Raises: AssertionError with what was seen last."""
-    try:
-        async with asyncio.timeout(LIMIT):
-            while not holds(seen := await look()):
-                await asyncio.sleep(0.1)
-            return seen
-    except TimeoutError:
-        raise AssertionError(f"still so after {LIMIT:g} s: {seen}") from None
-
-
 @contextlib.asynccontextmanager
-async def house(launch: Launch, database: str, folder: Path) -> AsyncIterator[House]:
+async def house(launch: Launch, database: str, folder: Path, driver: Name = "auto") -> AsyncIterator[StormHouse]:
     async with contextlib.AsyncExitStack() as stack:
         args: list[str] = []
-        where: dict[str, str] = {}
+        where = {"DORIS_MCP_DRIVER": driver}
         if database == "sandbox":
             args.append("--sandbox")
         else:
-            where = stack.enter_context(mariadb(folder))
+            where |= stack.enter_context(mariadb(folder))
         server = await stack.enter_async_context(launch(*args, workers=WORKERS, **SETTINGS, **where))
         await server.said("doris answers", WORKERS)
         port = int(where.get("DORIS_PORT", 0)) or _sandbox_port(server)
-        wire = await _database(port)
+        wire = await look_into(port)
         stack.callback(wire.abort)
-        yield House(server, wire, port)
-
-
-async def _database(port: int) -> Wire:
-    return await Wire.open("127.0.0.1", port, "root", "", None, LIMIT)
+        yield StormHouse(server, wire, port)
 
 
 def _sandbox_port(server: Running) -> int:
@@ -196,13 +107,15 @@ def _sandbox_port(server: Running) -> int:
     return int(next(match[1] for match in found if match))
 
 
-@pytest.mark.parametrize("database", ["sandbox", "mariadb"])
-async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(database: str, launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("database", "driver"), [("sandbox", "auto"), ("mariadb", "asyncmy"), ("mariadb", "aiomysql")])
+async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(
+    database: str, driver: Name, launch: Launch, tmp_path: Path
+) -> None:
     calls = CALLS[database]
     seed = int(os.environ.get("STORM_SEED") or secrets.randbits(32))
     print(f"again with STORM_SEED={seed}")
-    async with house(launch, database, tmp_path) as it:
-        await it.warm_up()
+    async with house(launch, database, tmp_path, driver) as it:
+        await it.every_slot()  # loads what is loaded on first need, and fills the pools
         before = await until(it.left, bool)
 
         storm = Storm(it.port, seed, ENDLESS[database], SLOTS + 1)
@@ -215,7 +128,7 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(database: str, l
         assert storm.given_up >= calls
 
         assert await until(it.statements, lambda running: not running) == []
-        await it.every_slot(SECONDS)
+        await it.every_slot()
         after = await until(
             it.left,
             lambda left: (
@@ -226,15 +139,16 @@ async def test_a_storm_of_cancelled_calls_leaves_nothing_behind(database: str, l
                 )
             ),
         )
-        cancelled, made = await it.cancelled(), await it.connections_made()
+        cancelled = await it.figure("doris_mcp_tool_calls_total", outcome="cancelled")
+        made = await it.connections_made()
         print(f"before {before}\nafter  {after}\ncancelled at work: {cancelled}; connections to the database: {made}")
         # It was a storm: many calls were stopped at their work, and a statement that is stopped costs its connection.
         assert cancelled > calls / 10
         assert made > calls / 20
         assert storm.seen["word: cancelled"] > calls / 100
 
-        it.server.signal(signal.SIGTERM)
-        assert await it.server.process.wait() == 0
+        it.running.signal(signal.SIGTERM)
+        assert await it.running.process.wait() == 0
     assert not it.complaints(), "\n\n".join(it.complaints()[:4])
 
 
@@ -249,7 +163,7 @@ async def test_a_call_ends_with_its_connection_also_when_another_request_waits_b
         await until(it.statements, bool)
         await line.drop()
         await until(it.statements, lambda running: not running)
-        await it.server.said("tool call", outcome="cancelled")
+        await it.running.said("tool call", outcome="cancelled")
     assert not it.complaints()
 
 
@@ -263,7 +177,7 @@ async def test_who_does_not_read_an_answer_still_gets_the_next_one(launch: Launc
         )
         slow = Call("slow", "slow", "SELECT 'slow' AS nonce, sleep(2) AS slept", 2, None, False, progress=True)
         connection.send(b"".join(large.request() + slow.request()))
-        await it.server.said("tool call", 2)
+        await it.running.said("tool call", 2)
         assert [each.verdict(await connection.answer()) for each in (large, slow)] == ["ok", "ok"]
         await line.drop()
     assert not it.complaints()

@@ -19,6 +19,7 @@ from doris_mcp_server.doris import rows
 Name = Literal["auto", "asyncmy", "aiomysql"]
 ParseRows = Callable[[bytearray, int, int, tuple[rows.Convert, ...], int, list[tuple[Any, ...]]], tuple[int, int]]
 
+LARGEST: Final = 1 << 16  # bytes of a packet while logging in
 _NEVER: Final = 86_400  # seconds: the drivers' own limits must not fire before the caller's
 
 
@@ -69,7 +70,13 @@ class Driver(Protocol):
 
 
 class _Handshake:
-    """What both drivers get wrong for us in the same method, put right."""
+    """What both drivers get wrong for us while they log in, put right."""
+
+    async def _read_bytes(self, size: int) -> Any:  # how aiomysql takes a packet in
+        return await super()._read_bytes(_bounded(size))  # type: ignore[misc]
+
+    async def _fill_buffer(self, size: int) -> None:  # and asyncmy
+        await super()._fill_buffer(_bounded(size))  # type: ignore[misc]
 
     def _request_authentication(self) -> Any:
         driver: Any = self
@@ -78,6 +85,12 @@ class _Handshake:
         driver.server_capabilities &= ~CLIENT.DEPRECATE_EOF  # one way to end a result is enough
         driver._host = driver.tls_host  # connected to an address, but the certificate bears the name
         return super()._request_authentication()  # type: ignore[misc]
+
+
+def _bounded(size: int) -> int:
+    if size > LARGEST:  # a peer that goes on with such packets would fill the memory before the time is up
+        raise ValueError(f"{size} bytes in a login")
+    return size
 
 
 def _options(address: str, port: int, login: Login) -> dict[str, Any]:

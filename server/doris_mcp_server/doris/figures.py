@@ -23,7 +23,7 @@ class Figures:
             to.retries.labels(cluster.name).inc(self._new("retries", cluster, sum(p.retries for p in pools)))
             to.failovers.labels(cluster.name).inc(self._new("failovers", cluster, cluster.frontends.failovers))
             for outcome in ("sent", "failed"):
-                count = sum(pool.kills[outcome] for pool in pools)
+                count = sum(pool.kills.counts[outcome] for pool in pools)
                 to.kills.labels(cluster.name, outcome).inc(self._new(outcome, cluster, count))
             for frontend in cluster.frontends.all:
                 to.frontend_up.labels(cluster.name, str(frontend)).set(not frontend.open)

@@ -8,7 +8,6 @@ second net below that.
 """
 
 import asyncio
-import logging
 import re
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Final
 
 from doris_mcp_server.doris.driver import Driver, Login, choose
 from doris_mcp_server.doris.frontends import Frontend, Frontends
+from doris_mcp_server.doris.kills import Kills
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.rows import Column, Rows
 from doris_mcp_server.doris.wire import Answered, Lost, Wire, whole_seconds
@@ -23,15 +23,11 @@ from doris_mcp_server.errors import DorisError, DorisUnavailable, Overloaded, Qu
 
 __all__ = ["Column", "Limits", "Pool", "Room", "Route", "Rows"]
 
-log = logging.getLogger(__name__)
-
 IDLE_SECONDS: Final = 300.0
-KILLS_AT_ONCE: Final = 4
 PATIENCE: Final = 2 / 3
 NARROWER: Final = "Narrow the statement (filter, aggregate, LIMIT) or ask for a larger timeout_s."
 SHUTTING_DOWN: Final = 1053
 UNKNOWN_VARIABLE: Final = 1193
-UNKNOWN_THREAD: Final = 1094
 DENIED: Final = frozenset({1044, 1142, 1143, 1227})
 UNKNOWN_NAME: Final = frozenset({1049, 1051, 1054, 1109, 1146})
 _UNKNOWN = re.compile(r"unknown (?:table|column|database|catalog)|(?:table|database|catalog)\b.* does not exist")
@@ -102,17 +98,17 @@ class Pool:
         self.route = route
         self.size = size
         self.in_use = 0
-        self.kills = {"sent": 0, "failed": 0}
         self.retries = 0
+        self.kills = Kills(
+            replace(route.login, database=None), route.driver, 2 * connect_timeout, unreachable=self._drop_idle
+        )
         self._connect_timeout = connect_timeout
         self._acquire_timeout = acquire_timeout
         self._room = room or Room(size)
         self._room.pools.append(self)
         self._slots = asyncio.Semaphore(size)
-        self._kills_at_once = asyncio.Semaphore(KILLS_AT_ONCE)
         self._idle: list[Wire] = []
         self._busy: set[Wire] = set()
-        self._kills: set[asyncio.Task[None]] = set()
         self._all_back = asyncio.Event()
         self._all_back.set()
         self._closing = False
@@ -192,12 +188,8 @@ class Pool:
         except TimeoutError:
             for wire in tuple(self._busy):
                 wire.abort()
-                self._kill_later(wire)
-        if self._kills:
-            _, late = await asyncio.wait(self._kills, timeout=max(0.0, deadline - loop.time()))
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+                self.kills.kill(wire)
+        await self.kills.close(max(0.0, deadline - loop.time()))
 
     async def _run(self, wire: Wire, place: Place, sql: str, limits: Limits, deadline: float) -> Rows:
         loop = asyncio.get_running_loop()
@@ -229,7 +221,7 @@ class Pool:
             else:
                 wire.abort()
                 if running:
-                    self._kill_later(wire)
+                    self.kills.kill(wire)
 
     async def _prepare(self, wire: Wire, place: Place, limits: Limits) -> None:
         """Bring the session to `place` and set its second net; sends nothing that already holds."""
@@ -317,33 +309,6 @@ class Pool:
         if not self.in_use:
             self._all_back.set()
         self._slots.release()
-
-    def _kill_later(self, wire: Wire) -> None:
-        task = asyncio.create_task(self._kill(wire), name="doris-kill")
-        self._kills.add(task)
-        task.add_done_callback(self._kills.discard)
-
-    async def _kill(self, wire: Wire) -> None:
-        """KILL QUERY at the very frontend that runs it: the number means nothing to another one."""
-        login = replace(self.route.login, database=None)
-        killer = None
-        outcome = "failed"
-        try:
-            async with self._kills_at_once, asyncio.timeout(2 * self._connect_timeout):
-                killer = await Wire.open(wire.frontend, login, self.route.driver, wire.address)
-                await killer.command(f"KILL QUERY {wire.connection_id}")
-            outcome = "sent"
-        except (DorisError, Answered, TimeoutError) as error:
-            if isinstance(error, Answered) and error.code == UNKNOWN_THREAD:
-                outcome = "sent"  # it ended by itself
-                return
-            log.warning("kill failed: connection %d at %s: %s", wire.connection_id, wire.frontend, error)
-            if not isinstance(error, Answered):
-                self._drop_idle(wire.frontend)
-        finally:
-            self.kills[outcome] += 1
-            if killer is not None:
-                killer.abort()
 
 
 def _way(wire: Wire, place: Place) -> str | None:

@@ -22,7 +22,7 @@ from doris_mcp_server.doris.rows import (
     length_encoded,
     parse_column,
 )
-from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable
+from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, QueryFailed
 
 COM_QUERY: Final = 3
 COM_PING: Final = 14
@@ -31,6 +31,8 @@ MORE_RESULTS: Final = 0x0008
 LARGEST_SENT: Final = WHOLE_PACKET - 1
 CONTROL_PACKET: Final = 1 << 20  # more than any column definition, OK or error packet
 BUFFER: Final = 1 << 16
+MOST_COLUMNS: Final = 1 << 14  # four times what MySQL allows
+MOST_OF_COLUMNS: Final = 1 << 22  # bytes of all column definitions of a result
 # Access denied (user, database), unknown database at login, account locked or its plugin unknown.
 LOGIN_REFUSED: Final = frozenset({1044, 1045, 1049, 1130, 1227, 1251, 1698, 3118, 4151})
 
@@ -181,17 +183,10 @@ class Wire(asyncio.BufferedProtocol):
         await self._send(COM_QUERY, sql.encode())
         first = self._raise_for_error(await self._packet())
         if first[:1] == bytes([OK]):
-            return [], [], None
+            raise Lost("Doris sent an acknowledgement where rows were due", broken=False)
         try:
-            count, _ = length_encoded(first, 0)
-            columns: list[Column] = []
-            converts: list[Convert] = []
-            for _ in range(count):
-                column, convert = parse_column(await self._packet())
-                columns.append(column)
-                converts.append(convert)
-            await self._packet()  # end of the column definitions
-            rows, cut = await self._rows(tuple(converts), max_rows, max_bytes)
+            columns, converts = await self._columns(length_encoded(first, 0)[0])
+            rows, cut = await self._rows(converts, max_rows, max_bytes)
         except (ValueError, IndexError) as error:
             raise Lost(f"Doris sent a result that cannot be read ({error})", broken=False) from None
         finally:
@@ -199,6 +194,23 @@ class Wire(asyncio.BufferedProtocol):
                 self._move(BUFFER)
             self._read_on()  # also while it is idle: its end must be seen
         return columns, rows, cut
+
+    async def _columns(self, count: int) -> tuple[list[Column], tuple[Convert, ...]]:
+        """The columns of a result and how to read them. QueryFailed where they are more than anybody can use."""
+        columns: list[Column] = []
+        converts: list[Convert] = []
+        size = 0
+        while len(columns) < count <= MOST_COLUMNS and size <= MOST_OF_COLUMNS:
+            packet = await self._packet()
+            size += len(packet)
+            column, convert = parse_column(packet)
+            columns.append(column)
+            converts.append(convert)
+        if len(columns) < count:
+            words = f"The result has {count:,} columns, more than this server takes in"
+            raise QueryFailed(words, hint="Name the columns you need.")
+        await self._packet()  # end of the column definitions
+        return columns, tuple(converts)
 
     async def _rows(
         self, converts: tuple[Convert, ...], max_rows: int, max_bytes: int

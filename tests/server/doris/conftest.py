@@ -1,7 +1,7 @@
 """A frontend that misbehaves on order: it speaks just enough of the protocol to log in and then follows a script."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,10 @@ class Silence(Exception):
     """Raised by a script: never answer."""
 
 
+class Misplaced(bytes):
+    """A packet that bears the number of another one."""
+
+
 class Begun(bytes):
     """A packet of which the length and the first bytes are sent, and no more: nobody may wait for the rest."""
 
@@ -34,11 +38,15 @@ def error(code: int, text: str) -> Packet:
     return b"\xff" + code.to_bytes(2, "little") + b"#HY000" + text.encode()
 
 
+def number(value: int) -> bytes:
+    """A length-encoded integer."""
+    if value < 251:
+        return bytes([value])
+    return b"\xfd" + value.to_bytes(3, "little") if value < 1 << 24 else b"\xfe" + value.to_bytes(8, "little")
+
+
 def text(value: bytes) -> bytes:
-    size = len(value)
-    if size < 251:
-        return bytes([size]) + value
-    return b"\xfd" + size.to_bytes(3, "little") + value
+    return number(len(value)) + value
 
 
 def column(name: str, kind: int, charset: int = 33) -> Packet:
@@ -52,17 +60,21 @@ def row(values: Sequence[bytes | None]) -> Packet:
 
 def result(columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[bytes | None]]) -> list[Packet]:
     heads = [column(name, kind) for name, kind in columns]
-    return [bytes([len(columns)]), *heads, END, *(row(values) for values in rows), END]
+    return [number(len(columns)), *heads, END, *(row(values) for values in rows), END]
 
 
-Script = Callable[[str], list[Packet]]
+Script = Callable[[str], Iterable[Packet]]
 
 
 class Frontend:
-    """`script` answers each statement; `statements` are (connection id, text) as they came."""
+    """`script` answers each statement; `statements` are (connection id, text) as they came.
+
+    `greeting` is sent, byte for byte, instead of a right one; after it nothing is said any more.
+    """
 
     def __init__(self) -> None:
         self.script: Script = self.plain
+        self.greeting: Iterable[bytes] | None = None
         self.login: Packet | None = OK
         self.sql_mode = b"ONLY_FULL_GROUP_BY"
         self.statements: list[tuple[int, str]] = []
@@ -117,6 +129,12 @@ class Frontend:
                 self.news.notify_all()
 
     async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.greeting is not None:
+            for part in self.greeting:
+                writer.write(part)
+                await writer.drain()
+            await reader.read()
+            return
         greeting = b"\x0a5.7.99\0" + number.to_bytes(4, "little") + b"12345678\0" + b"\xff\xf7\x21\x02\x00\xff\x81\x15"
         send(writer, greeting + b"\0" * 10 + b"123456789012\0mysql_native_password\0", 0)
         await packet(reader)
@@ -131,15 +149,14 @@ class Frontend:
                 self.statements.append((number, sql))
                 self.news.notify_all()
             try:
-                answers = self._answer(sql)
+                for sequence, answer in enumerate(self._answer(sql), 1):
+                    send(writer, answer, sequence + isinstance(answer, Misplaced))
+                    await writer.drain()
             except Silence:
                 await reader.read()
                 return
-            for sequence, answer in enumerate(answers, 1):
-                send(writer, answer, sequence)
-            await writer.drain()
 
-    def _answer(self, sql: str) -> list[Packet]:
+    def _answer(self, sql: str) -> Iterable[Packet]:
         if sql == "SELECT @@sql_mode":
             return result([("@@sql_mode", 253)], [[self.sql_mode]])
         return [OK] if sql == "PING" and self.script == self.plain else self.script(sql)

@@ -46,9 +46,29 @@ async def test_result(pool: Pool) -> None:
     assert rows.elapsed_ms >= 0
 
 
-async def test_statement_without_rows(frontend: Any, pool: Pool, fake: Any) -> None:
+async def test_an_acknowledgement_is_no_empty_result(frontend: Any, pool: Pool, fake: Any) -> None:
     frontend.script = lambda sql: [fake.OK]
-    assert (await ask(pool)).rows == []
+    with pytest.raises(DorisUnavailable, match="acknowledgement"):
+        await ask(pool)
+
+
+WIDE = 1 << 14
+
+
+async def test_as_many_columns_as_anybody_can_use(frontend: Any, pool: Pool, fake: Any) -> None:
+    frontend.script = lambda sql: fake.result([("a", 3)] * WIDE, [[b"1"] * WIDE]) if "SELECT" in sql else [fake.OK]
+    assert (await ask(pool)).rows == [(1,) * WIDE]
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(WIDE + 1, 1), (2**64 - 1, 1), (100, 500_000)], ids=["too many", "endless", "too long"]
+)
+async def test_columns_are_bounded(frontend: Any, pool: Pool, fake: Any, count: int, size: int) -> None:
+    columns = [fake.column("a" * size, 253)] * 10
+    frontend.script = lambda sql: [fake.number(count), *columns] if sql.startswith("SELECT") else [fake.OK]
+    with pytest.raises(QueryFailed, match="columns"):
+        await ask(pool)
+    await frontend.until(lambda: "KILL QUERY 1" in frontend.sent() and 1 in frontend.closed)
 
 
 @pytest.mark.parametrize(("count", "kept", "cut"), [(99, 99, None), (100, 100, None), (101, 100, "rows")])
@@ -90,6 +110,44 @@ async def test_a_cut_result_is_killed_and_its_connection_dropped(frontend: Any, 
     frontend.script = frontend.plain
     assert (await ask(pool)).rows == [(1,)]
     assert frontend.statements[-1][0] != 1
+
+
+async def test_kills_that_are_due_together_share_a_connection(frontend: Any, route: Any, fake: Any) -> None:
+    def script(sql: str) -> list[bytes]:
+        if sql.startswith("SELECT"):
+            raise fake.Silence
+        return [fake.error(1105, "not yours") if sql == "KILL QUERY 2" else fake.OK]
+
+    frontend.script = script
+    pool = Pool(route(frontend.port), size=3, connect_timeout=LIMIT)
+    calls = [asyncio.create_task(ask(pool)) for _ in range(3)]
+    await frontend.until(lambda: frontend.sent().count("SELECT 1") == 3)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await pool.close(LIMIT)
+    kills = [(number, sql) for number, sql in frontend.statements if sql.startswith("KILL")]
+    assert sorted(kills) == [(4, "KILL QUERY 1"), (4, "KILL QUERY 2"), (4, "KILL QUERY 3")]
+    assert pool.kills.counts == {"sent": 2, "failed": 1}
+
+
+async def test_where_one_kill_does_not_get_through_the_others_are_not_tried(
+    frontend: Any, route: Any, fake: Any
+) -> None:
+    def script(sql: str) -> list[bytes]:
+        raise fake.HangUp if sql.startswith("KILL") else fake.Silence
+
+    pool = Pool(route(frontend.port), size=4, connect_timeout=LIMIT)
+    await asyncio.gather(ask(pool), ask(pool))
+    frontend.script = script
+    calls = [asyncio.create_task(ask(pool)) for _ in range(2)]
+    await frontend.until(lambda: frontend.sent().count("SELECT 1") == 4)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await pool.close(LIMIT)
+    assert len([sql for sql in frontend.sent() if sql.startswith("KILL")]) == 1
+    assert pool.kills.counts == {"sent": 0, "failed": 2}
 
 
 async def test_a_whole_result_kills_nothing(frontend: Any, pool: Pool) -> None:
@@ -403,6 +461,12 @@ async def test_garbage_instead_of_a_greeting(greeting: bytes, route: Any) -> Non
         await ask(pool)
     await pool.close(LIMIT)
     server.close()
+
+
+async def test_what_is_too_large_for_a_greeting_is_not_waited_for(frontend: Any, pool: Pool) -> None:
+    frontend.greeting = [b"\x01\x00\x01\x00\x0a"]
+    with pytest.raises(DorisUnavailable, match="does not speak the MySQL protocol"):
+        await ask(pool)
 
 
 async def test_a_busy_pool_says_so(frontend: Any, fake: Any, route: Any) -> None:
