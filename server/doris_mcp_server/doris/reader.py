@@ -86,9 +86,13 @@ class DorisReader(Doris):
 
         def take_apart(self) -> None:
             """Free the nodes one by one: parent and child hold each other, and the collector would stop all threads."""
+            known = {id(node) for node in self._made}
+            for node in self._made:  # and, at its end, those that were made past `expression`
+                for child in node.iter_expressions():
+                    if id(child) not in known:
+                        known.add(id(child))
+                        self._made.append(child)
             for node in self._made:
-                for child in node.iter_expressions():  # some, columns for one, are made past `expression`
-                    child.args.clear()
                 node.args.clear()
             while self._made:
                 self._made.pop()
