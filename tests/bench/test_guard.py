@@ -13,7 +13,7 @@ def test_every_figure_has_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(guard, "CALLS", 10)
     monkeypatch.setattr(guard, "legal", list)
     monkeypatch.setattr(guard, "large", lambda: [Row("one of ours", "SELECT 1" + " UNION SELECT 1" * 500, True)])
-    monkeypatch.setattr(guard.gc, "freeze", lambda: None)
+    monkeypatch.setattr("gc.freeze", lambda: None)
     assert guard.main() in (0, 1)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 8

@@ -16,9 +16,10 @@ from itertools import pairwise
 from typing import Final
 
 from doris_mcp_server.doris import shows, tree
+from doris_mcp_server.doris.budget import Budget, OutOfTime
 from doris_mcp_server.doris.lexer import ONE_STATEMENT, SHORTER, Code, Token, place, tokens
 from doris_mcp_server.doris.policy import POLICY, Policy
-from doris_mcp_server.doris.reader import Budget, OutOfTime, reading
+from doris_mcp_server.doris.reader import reading
 from doris_mcp_server.doris.verdicts import Decision, Memory, Refusal, Verdict
 from doris_mcp_server.errors import StatementRefused
 

@@ -4,7 +4,6 @@ Only for reading: the dialect here writes no SQL. Source of the grammar: DorisPa
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
@@ -16,6 +15,7 @@ from sqlglot.parsers.doris import DorisParser
 from sqlglot.parsers.mysql import MySQLParser
 from sqlglot.tokenizer_core import Token, TokenType
 
+from doris_mcp_server.doris.budget import Budget, OutOfTime
 from doris_mcp_server.doris.lexer import ONE_STATEMENT, Code
 from doris_mcp_server.errors import StatementRefused
 
@@ -25,27 +25,8 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 T = TypeVar("T")
 E = TypeVar("E", bound=exp.Expr)
 
-STEPS_PER_LOOK: Final = 64
 UNREADABLE: Final = "The statement cannot be parsed"
 CHECK_SYNTAX: Final = f"Check the syntax at that place. {ONE_STATEMENT}"
-
-
-class OutOfTime(Exception):
-    """A statement takes longer to read than it may."""
-
-
-class Budget:
-    """CPU seconds of this thread that judging one statement may take, from now on."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.thread_time() + seconds
-        self._steps = 0
-
-    def step(self) -> None:
-        """Called all along the work; raises OutOfTime once too much is used."""
-        self._steps += 1
-        if self._steps % STEPS_PER_LOOK == 0 and time.thread_time() > self._end:
-            raise OutOfTime
 
 
 class Unreadable(ParseError):

@@ -4,9 +4,9 @@ from typing import Final
 
 from sqlglot import exp
 
+from doris_mcp_server.doris.budget import Budget
 from doris_mcp_server.doris.lexer import ONE_STATEMENT, Code
 from doris_mcp_server.doris.policy import Policy
-from doris_mcp_server.doris.reader import Budget
 from doris_mcp_server.errors import StatementRefused
 
 QUERIES: Final = (exp.Select, exp.SetOperation, exp.Subquery)  # exp.Query has DDL below it, too

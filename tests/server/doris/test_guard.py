@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from doris_mcp_server.doris import guard, tree
+from doris_mcp_server.doris.budget import Budget
 from doris_mcp_server.doris.lexer import MAX_TOKENS, Code, tokens
 from doris_mcp_server.doris.policy import POLICY
-from doris_mcp_server.doris.reader import Budget, DorisReader, reading
+from doris_mcp_server.doris.reader import DorisReader, reading
 from doris_mcp_server.doris.verdicts import REMEMBERED, Memory, Verdict
 from doris_mcp_server.errors import StatementRefused
 
