@@ -162,7 +162,7 @@ def compiled(form: str) -> list[Element]:
 
 
 def fits(elements: list[Element], cursor: Cursor) -> bool:
-    """Whether the tokens go through all of `elements`; where they do not, the cursor stays at the first that is wrong."""
+    """Whether the tokens go through all of `elements`; if not, the cursor stays at the first that is wrong."""
     for element in elements:
         start = cursor.index
         if isinstance(element, list):
