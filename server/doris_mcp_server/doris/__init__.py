@@ -1,1 +1,5 @@
-"""The way to Doris: what may be sent (`guard`), over which connection (`pool`), and what comes back (`rows`)."""
+"""The way to Doris.
+
+What may be sent (`guard`); where to and as whom (`routes`, `frontends`, `driver`); over which connection (`pool`,
+`wire`, `kills`); what comes back (`rows`); and what a cluster tells of itself (`http`, `capabilities`, `figures`).
+"""

@@ -1,18 +1,22 @@
 """The guard: what it refuses, what it accepts, and that its words say which."""
 
 import asyncio
+import contextlib
 import gc
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from doris_mcp_server.doris import guard, tree
-from doris_mcp_server.doris.lexer import MAX_TOKENS, Code, tokens
-from doris_mcp_server.doris.policy import POLICY
-from doris_mcp_server.doris.reader import Budget, DorisReader, reading
-from doris_mcp_server.doris.verdicts import REMEMBERED, Memory, Verdict
+from doris_mcp_server.doris import guard
+from doris_mcp_server.doris.guard import tree
+from doris_mcp_server.doris.guard.budget import Budget
+from doris_mcp_server.doris.guard.lexer import MAX_TOKENS, Code, tokens
+from doris_mcp_server.doris.guard.policy import POLICY
+from doris_mcp_server.doris.guard.reader import DorisReader, reading
+from doris_mcp_server.doris.guard.verdicts import REMEMBERED, Memory, Verdict
 from doris_mcp_server.errors import StatementRefused
 
 from .statements import Row, corpus, illegal, large, legal
@@ -233,11 +237,26 @@ async def test_long_statements_take_turns_and_short_ones_do_not_wait() -> None:
     assert [isinstance(verdict, Verdict) for verdict in done] == [True, False, True]
 
 
-def test_reading_leaves_collection_as_it_was() -> None:
-    for collecting in (True, False):
-        (gc.enable if collecting else gc.disable)()
-        try:
-            guard.check(f"SELECT 'collecting: {collecting}'")
-            assert gc.isenabled() == collecting
-        finally:
-            gc.enable()
+@pytest.mark.parametrize("collecting", [True, False])
+def test_reading_leaves_the_interpreter_as_it_was(collecting: bool) -> None:
+    interval = sys.getswitchinterval()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        guard.check(f"SELECT 'collecting: {collecting}'")
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
+    assert sys.getswitchinterval() == interval
+
+
+@pytest.mark.parametrize("row", named([row for row in large() if len(row.sql) < 200_000]))
+def test_reading_leaves_little_garbage(row: Row) -> None:
+    """A tree of 100,000 objects in circles would stop all threads for a long collection, later."""
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(StatementRefused):
+            guard.check(row.sql)
+        assert gc.collect() < 1_000
+    finally:
+        gc.enable()

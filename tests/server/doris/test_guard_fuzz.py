@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doris_mcp_server.doris import guard
-from doris_mcp_server.doris.lexer import tokens
+from doris_mcp_server.doris.guard.lexer import tokens
 from doris_mcp_server.errors import StatementRefused
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doris_mcp_server.doris.lexer import MAX_TOKENS, Code, place, tokens
+from doris_mcp_server.doris.guard.lexer import MAX_TOKENS, Code, place, tokens
 from doris_mcp_server.errors import StatementRefused
 
 PIECES = ["'", '"', "`", "\\", ";", "--", "#", "/*", "*/", "\n", "\r", " ", "r", "a", "(", ")", ":=", "{", "中"]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from doris_mcp_server.doris import guard, shows
-from doris_mcp_server.doris.lexer import tokens
-from doris_mcp_server.doris.verdicts import Verdict
+from doris_mcp_server.doris import guard
+from doris_mcp_server.doris.guard import shows
+from doris_mcp_server.doris.guard.lexer import tokens
+from doris_mcp_server.doris.guard.verdicts import Verdict
 from doris_mcp_server.errors import StatementRefused
 
 from .statements import HERE

@@ -4,7 +4,6 @@ Only for reading: the dialect here writes no SQL. Source of the grammar: DorisPa
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
@@ -16,7 +15,8 @@ from sqlglot.parsers.doris import DorisParser
 from sqlglot.parsers.mysql import MySQLParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from doris_mcp_server.doris.lexer import ONE_STATEMENT, Code
+from doris_mcp_server.doris.guard.budget import Budget, OutOfTime
+from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, Code
 from doris_mcp_server.errors import StatementRefused
 
 # sqlglot warns about what it parses as a bare Command; that is refused here and needs no line in the log.
@@ -25,27 +25,8 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 T = TypeVar("T")
 E = TypeVar("E", bound=exp.Expr)
 
-STEPS_PER_LOOK: Final = 64
 UNREADABLE: Final = "The statement cannot be parsed"
 CHECK_SYNTAX: Final = f"Check the syntax at that place. {ONE_STATEMENT}"
-
-
-class OutOfTime(Exception):
-    """A statement takes longer to read than it may."""
-
-
-class Budget:
-    """CPU seconds of this thread that judging one statement may take, from now on."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.thread_time() + seconds
-        self._steps = 0
-
-    def step(self) -> None:
-        """Called all along the work; raises OutOfTime once too much is used."""
-        self._steps += 1
-        if self._steps % STEPS_PER_LOOK == 0 and time.thread_time() > self._end:
-            raise OutOfTime
 
 
 class Unreadable(ParseError):
@@ -86,9 +67,13 @@ class DorisReader(Doris):
 
         def take_apart(self) -> None:
             """Free the nodes one by one: parent and child hold each other, and the collector would stop all threads."""
+            known = {id(node) for node in self._made}
+            for node in self._made:  # and, at its end, those that were made past `expression`
+                for child in node.iter_expressions():
+                    if id(child) not in known:
+                        known.add(id(child))
+                        self._made.append(child)
             for node in self._made:
-                for child in node.iter_expressions():  # some, columns for one, are made past `expression`
-                    child.args.clear()
                 node.args.clear()
             while self._made:
                 self._made.pop()

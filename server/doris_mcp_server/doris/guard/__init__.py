@@ -8,21 +8,24 @@ dialect (`reader`), whose tree must be a query without side effects and without 
 
 import asyncio
 import gc
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
 
-from doris_mcp_server.doris import shows, tree
-from doris_mcp_server.doris.lexer import ONE_STATEMENT, SHORTER, Code, Token, place, tokens
-from doris_mcp_server.doris.policy import POLICY, Policy
-from doris_mcp_server.doris.reader import Budget, OutOfTime, reading
-from doris_mcp_server.doris.verdicts import Decision, Memory, Refusal, Verdict
+from doris_mcp_server.doris.guard import shows, tree
+from doris_mcp_server.doris.guard.budget import Budget, OutOfTime
+from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, SHORTER, Code, Token, place, tokens
+from doris_mcp_server.doris.guard.policy import POLICY, Policy
+from doris_mcp_server.doris.guard.reader import reading
+from doris_mcp_server.doris.guard.verdicts import Decision, Memory, Refusal, Verdict
 from doris_mcp_server.errors import StatementRefused
 
 MAX_SECONDS: Final = 0.2  # of CPU, for one statement
 INLINE_SECONDS: Final = 0.005  # what the event loop can do without for one statement
+HAND_OVER_SECONDS: Final = 0.001
 INLINE_CHARACTERS: Final = 2_048
 
 INSTEAD: Final = {
@@ -74,7 +77,7 @@ def _decide_at_once(sql: str, policy: Policy) -> Decision | None:
 
 def _decide(sql: str, policy: Policy) -> Decision:
     try:
-        with _uncollected():
+        with _standing_aside():
             return _remembered(sql, policy, MAX_SECONDS)
     except OutOfTime:
         refusal = Refusal(f"The statement takes more than {MAX_SECONDS:g} s to read", SHORTER, None)
@@ -85,13 +88,18 @@ def _decide(sql: str, policy: Policy) -> Decision:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: a big tree makes it long, and all threads wait. `reading` leaves no garbage."""
-    collecting = gc.isenabled()
+def _standing_aside() -> Iterator[None]:
+    """Other threads get the interpreter after HAND_OVER_SECONDS, and no garbage collection stops them all meanwhile.
+
+    A big tree makes collections long; `reading` leaves no garbage.
+    """
+    collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
+    sys.setswitchinterval(HAND_OVER_SECONDS)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval)
         if collecting:
             gc.enable()
 

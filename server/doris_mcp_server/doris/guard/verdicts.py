@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-from doris_mcp_server.doris.policy import Policy
+from doris_mcp_server.doris.guard.policy import Policy
 from doris_mcp_server.errors import Place, StatementRefused
 
 REMEMBERED: Final = 1_024

@@ -1,0 +1,126 @@
+"""SHOW, DESC and EXPLAIN: the forms that only tell about data, listed one by one and matched on our own tokens.
+
+sqlglot reads few of them, so the list is the grammar. What tells about other people's statements, privileges, the
+configuration or the machines is not on it. Source: DorisParser.g4 of the frontend (branches 2.1, 3.0 and master).
+"""
+
+from typing import Final
+
+from doris_mcp_server.doris.guard.forms import Cursor, compiled, fits
+from doris_mcp_server.doris.guard.lexer import Token, place
+from doris_mcp_server.doris.guard.verdicts import Verdict
+from doris_mcp_server.errors import StatementRefused
+
+FORMS: Final = (
+    "SHOW CATALOGS [filter]",
+    "SHOW DATABASES|SCHEMAS [FROM|IN name] [filter]",
+    "SHOW [FULL] TABLES [FROM|IN database] [filter]",
+    "SHOW [FULL] VIEWS [FROM|IN database] [filter]",
+    "SHOW TABLE STATUS [FROM|IN database] [filter]",
+    "SHOW [FULL] COLUMNS|FIELDS FROM|IN table [FROM|IN database] [filter]",
+    "SHOW INDEX|INDEXES|KEY|KEYS FROM|IN table [FROM|IN database]",
+    "SHOW [TEMPORARY] PARTITIONS FROM table [filter] [order] [limit]",
+    "SHOW DYNAMIC PARTITION TABLES [FROM|IN database]",
+    "SHOW VIEW FROM|IN table [FROM|IN database]",
+    "SHOW CONSTRAINTS FROM table",
+    "SHOW [BRIEF] CREATE TABLE table",
+    "SHOW CREATE VIEW table",
+    "SHOW CREATE MATERIALIZED VIEW table [ON table]",
+    "SHOW CREATE DATABASE|SCHEMA database",
+    "SHOW DATA [ALL] [FROM table] [order]",
+    "SHOW DATA SKEW FROM table [partitions]",
+    "SHOW TABLE STATS table [partitions] [columns]",
+    "SHOW COLUMN [CACHED] STATS table [columns] [partitions]",
+    "SHOW COLUMN HISTOGRAM table columns",
+    "SHOW INDEX STATS table name",
+    "SHOW DATA TYPES",
+    "SHOW [FULL] [BUILTIN] FUNCTIONS [FROM|IN database] [LIKE text]",
+    "SHOW GLOBAL [FULL] FUNCTIONS [LIKE text]",
+    "SHOW [GLOBAL|SESSION|LOCAL] VARIABLES [filter]",
+    "SHOW CHARSET [filter]",
+    "SHOW CHAR|CHARACTER SET [filter]",
+    "SHOW COLLATION [filter]",
+    "SHOW [STORAGE] ENGINES",
+    "DESC|DESCRIBE|EXPLAIN table [ALL]",
+    "DESC|DESCRIBE|EXPLAIN table partitions",
+)
+SUBJECTS: Final = (
+    "Allowed are SHOW CATALOGS, DATABASES, TABLES, VIEWS, TABLE STATUS, COLUMNS, INDEX, PARTITIONS, CONSTRAINTS, "
+    "CREATE TABLE, CREATE VIEW, DATA, TABLE STATS, COLUMN STATS, FUNCTIONS and VARIABLES, and DESC."
+)
+_RIGHTS = "Privileges are not shown here: ask whoever runs this Doris."
+_MACHINES = "The cluster and its settings are not shown here: ask whoever runs this Doris."
+_OTHERS = "What others run is not shown here; explain_query tells about a statement of your own."
+_READING = "EXPLAIN takes a SELECT or WITH; nothing that writes is explained, and nothing is run."
+INSTEAD: Final = {
+    "CATALOG": "Use list_catalogs; properties of catalogs hold credentials.",
+    "GRANTS": _RIGHTS,
+    "PRIVILEGES": _RIGHTS,
+    "ROLES": _RIGHTS,
+    "POLICY": _RIGHTS,
+    "PROPERTY": _RIGHTS,
+    "CONFIG": _MACHINES,
+    "FRONTENDS": _MACHINES,
+    "BACKENDS": _MACHINES,
+    "BROKER": _MACHINES,
+    "PROC": _MACHINES,
+    "RESOURCES": _MACHINES,
+    "REPOSITORIES": _MACHINES,
+    "TABLETS": _MACHINES,
+    "PROCESSLIST": _OTHERS,
+    "PROFILE": _OTHERS,
+    "LOAD": _OTHERS,
+    "JOB": _OTHERS,
+    "TRANSACTION": _OTHERS,
+    "FUNCTION": "SHOW FUNCTIONS lists functions; get_table_context tells about a table.",
+    "INSERT": _READING,
+    "UPDATE": _READING,
+    "DELETE": _READING,
+    "ANALYZE": _READING,
+}
+
+_COMPILED = tuple((form, compiled(form)) for form in FORMS)
+_EXPLAINING = ("EXPLAIN", "DESC", "DESCRIBE")
+_PLANS = ("PARSED", "ANALYZED", "REWRITTEN", "LOGICAL", "OPTIMIZED", "PHYSICAL", "SHAPE", "MEMO", "DISTRIBUTED", "ALL")
+_LEVELS = ("VERBOSE", "TREE", "GRAPH", "PLAN")
+
+
+def explained(found: list[Token]) -> int | None:
+    """Where the query behind EXPLAIN begins: 0 without EXPLAIN, None when this is SHOW or DESC of a table."""
+    cursor = Cursor(found)
+    if cursor.word("SHOW"):
+        return None
+    if not cursor.word(*_EXPLAINING):
+        return 0
+    cursor.word(*_PLANS)
+    cursor.word(*_LEVELS)
+    cursor.word("PROCESS")
+    first = next((token for token in found[cursor.index :] if token.text != "("), None)
+    if first is not None and first.kind == "word" and first.text.upper() in ("SELECT", "WITH"):
+        return cursor.index
+    return None
+
+
+def read(sql: str, found: list[Token]) -> Verdict:
+    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list."""
+    furthest = 0
+    nearest = FORMS[0]
+    for form, elements in _COMPILED:
+        cursor = Cursor(found)
+        if fits(elements, cursor) and cursor.index == len(found):
+            return Verdict("describe" if form.startswith("DESC") else "show", cursor.named(), " CREATE " in form)
+        if cursor.index > furthest:
+            furthest, nearest = cursor.index, form
+    raise _refused(sql, found, furthest, nearest)
+
+
+def _refused(sql: str, found: list[Token], furthest: int, nearest: str) -> StatementRefused:
+    words = [token.text.upper() for token in found[1:4] if token.kind == "word"]
+    instead = next((INSTEAD[word] for word in words if word in INSTEAD), None)
+    at = place(sql, found[min(furthest, len(found) - 1)].start)
+    if instead or furthest < 2:
+        shown = " ".join(token.text.upper() for token in found[: furthest + 1])
+        return StatementRefused(f"{shown[:40]} is not allowed", hint=instead or SUBJECTS, at=at)
+    if furthest == len(found):
+        return StatementRefused("The statement ends too early", hint=f"Write {nearest}.", at=at)
+    return StatementRefused(f"{found[furthest].text[:40]} is not expected here", hint=f"Write {nearest}.", at=at)
