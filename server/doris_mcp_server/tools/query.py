@@ -19,7 +19,7 @@ Sql = Annotated[
     Field(
         min_length=1,
         max_length=1 << 20,
-        description="One statement in Doris SQL that only reads: SELECT or WITH, and in execute_query also forms of SHOW, "
+        description="One statement in Doris SQL that only reads: SELECT or WITH, in execute_query also forms of SHOW, "
         "DESC and EXPLAIN. No table functions like s3().",
         examples=["SELECT c_region, count(*) AS n FROM customer GROUP BY c_region ORDER BY n DESC LIMIT 10"],
     ),
