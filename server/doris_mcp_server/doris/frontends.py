@@ -117,7 +117,7 @@ class Frontends:
         except TimeoutError:
             self._silent(running.values(), 0.0, timeout)
         finally:
-            await _drop(running)
+            _drop(running)
         raise self._nobody(due)
 
     @staticmethod
@@ -157,11 +157,14 @@ class Frontends:
         return DorisUnavailable(reasons, hint=next((fault.hint for fault in faults), LATER))
 
 
-async def _drop(running: Iterable[asyncio.Task[T]]) -> None:
-    """End the attempts nobody needs any more; what one of them has opened meanwhile is closed."""
-    tasks = tuple(running)
-    for task in tasks:
-        task.cancel()
-    for made in await asyncio.gather(*tasks, return_exceptions=True):
-        if not isinstance(made, BaseException):
-            made.abort()
+def _drop(attempts: Iterable[asyncio.Task[T]]) -> None:
+    """End the attempts nobody needs any more. Awaits nothing: whoever is cancelled may be so once more meanwhile."""
+    for attempt in attempts:
+        attempt.cancel()
+        attempt.add_done_callback(_give_up)
+
+
+def _give_up(attempt: asyncio.Task[T]) -> None:
+    """Close what it has opened all the same."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().abort()

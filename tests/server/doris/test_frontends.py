@@ -233,6 +233,29 @@ async def test_a_look_uses_one_connection(frontend: Any, driver: Any) -> None:
         assert cluster.available
 
 
+async def test_what_is_opened_for_one_who_was_cancelled_twice_is_closed() -> None:
+    asked, aborted = asyncio.Event(), asyncio.Event()
+
+    class Opened:
+        abort = staticmethod(aborted.set)
+
+    async def connect(frontend: Any) -> Opened:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return Opened()  # just before it would have been too late
+
+    call = asyncio.create_task(Frontends([("127.0.0.1", 1)]).first(connect, LIMIT))
+    await asked.wait()
+    call.cancel()
+    await asyncio.sleep(0)  # it gives up
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    async with asyncio.timeout(LIMIT):
+        await aborted.wait()
+
+
 async def test_an_open_circuit_closes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody looks in the background: one caller after each pause is let through."""
     (first,) = Frontends([("fe1", 9030)]).all
