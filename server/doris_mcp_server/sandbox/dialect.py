@@ -5,7 +5,7 @@ A translation does not depend on a session except through the current catalog an
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,7 +17,11 @@ from sqlglot.dialects.doris import Doris
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import SqlglotError
 
-from doris_mcp_server.sandbox.names import NOT_SUPPORTED, duckdb_path, fault, read_only
+from doris_mcp_server.sandbox import sources
+from doris_mcp_server.sandbox.doris_types import base
+from doris_mcp_server.sandbox.faults import NOT_SUPPORTED, fault, read_only
+from doris_mcp_server.sandbox.names import Names, Place
+from doris_mcp_server.sandbox.table import Table
 
 MAX_STATEMENT_CHARACTERS = 200_000
 _WRITES = frozenset(
@@ -52,7 +56,8 @@ class Query:
     `parameters` are the session values the SQL names ($database, $now, $var_x). `labels` are the column names where
     Doris' differ from DuckDB's, `names` all of them as written. `constants`, when set, answer the query without
     DuckDB: each is a literal or a parameter. `sleep` is the seconds of SLEEP() in it; `settings` come from its
-    SET_VAR hint; `largeint` tells that it asks for one.
+    SET_VAR hint; `largeint` tells that it asks for one. `declared` are the Doris types of columns that are shown as
+    they are stored, by the name they are shown under, where DuckDB's type does not tell as much.
     """
 
     sql: str
@@ -63,6 +68,7 @@ class Query:
     sleep: float
     settings: tuple[tuple[str, str], ...]
     largeint: bool
+    declared: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,11 @@ _LEADING = re.compile(r"^(?:\s+|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!+]).*?\
 
 
 @lru_cache(maxsize=2048)
-def translate(text: str, catalog: str, database: str | None) -> Query:
-    """One query in DuckDB's words. Raises Doris' errors: not a query, unknown table, syntax."""
+def translate(text: str, place: Place, names: Names) -> Query:
+    """One query in DuckDB's words. Raises Doris' errors: not a query, unknown table or not for this account, syntax."""
     tree = _parse(text)
     labels = _labels(tree, text)
-    _place_tables(tree, catalog, database)
+    declared = _declared(tree, _place_tables(tree, place, names))
     tree, sleep = _rewrite(tree)
     select = tree if isinstance(tree, exp.Select) else None
     return Query(
@@ -102,6 +108,7 @@ def translate(text: str, catalog: str, database: str | None) -> Query:
         sleep=sleep,
         settings=tuple((k.lower(), v) for k, v in _SET_VAR.findall(text)),
         largeint="largeint" in text.lower(),
+        declared=declared,
     )
 
 
@@ -204,22 +211,54 @@ def _item(text: str) -> str:
     return re.sub(r"(?is)^\s*(?:/\*\+.*?\*/\s*)?(?:(?:DISTINCT|ALL)\b)?", "", text).strip()
 
 
-def _place_tables(tree: exp.Query, catalog: str, database: str | None) -> None:
-    """Give every table its full DuckDB path, so that a query does not depend on a connection's USE."""
-    for table in list(tree.find_all(exp.Table)):
-        if isinstance(table.this, exp.Func):
-            _place_function(table, table.this)
-        elif table.db or not _is_cte(table):
-            path = duckdb_path(table.catalog or catalog, table.db or database, table.name)
-            alias = table.alias or table.name
-            for part, name in zip(("catalog", "db", "this"), path, strict=True):
-                table.set(part, exp.to_identifier(name, quoted=True))
-            if not table.args.get("alias"):
-                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+def _place_tables(tree: exp.Query, place: Place, names: Names) -> list[Table]:
+    """Give every table its full DuckDB path, so that a query does not depend on a connection's USE; gives them all."""
+    tables = []
+    for node in list(tree.find_all(exp.Table)):
+        if isinstance(node.this, exp.Func):
+            _place_function(node, node.this)
+        elif node.db or not _is_cte(node):
+            table = names.source(node.catalog or place.catalog, node.db or place.database, node.name)
+            tables.append(table)
+            _place_table(node, table, names.account.is_admin)
     for column in tree.find_all(exp.Column):
         # `ssb.lineorder.lo_tax`: the table is known by its alias alone now.
         column.set("db", None)
         column.set("catalog", None)
+    return tables
+
+
+def _place_table(node: exp.Table, table: Table, sees_all: bool) -> None:
+    if not node.args.get("alias"):
+        node.set("alias", exp.TableAlias(this=exp.to_identifier(node.name, quoted=True)))
+    if called := sources.reading(table, sees_all):
+        macro, parameter = called
+        node.set("this", exp.Anonymous(this=macro, expressions=[exp.Placeholder(this=parameter)]))
+        node.set("db", None)
+        node.set("catalog", None)
+        return
+    for part, name in zip(("catalog", "db", "this"), sources.duckdb_path(table), strict=True):
+        node.set(part, exp.to_identifier(name, quoted=True))
+
+
+_TELLING = frozenset(["bitmap", "char", "hll", "largeint", "string", "variant"])
+
+
+def _declared(tree: exp.Query, tables: list[Table]) -> dict[str, str]:
+    """The Doris types that DuckDB's do not tell, by the names the columns are shown under."""
+    stored = {
+        column.name: column.type
+        for table in tables
+        for column in table.columns
+        if base(column.type) in _TELLING or column.type.startswith("datetime(")
+    }
+    renamed = {
+        item.alias: stored[item.this.name]
+        for item in tree.selects
+        if isinstance(item, exp.Alias) and isinstance(item.this, exp.Column) and item.this.name in stored
+    }
+    hidden = {item.alias for item in tree.selects if isinstance(item, exp.Alias)}
+    return {**{name: kind for name, kind in stored.items() if name not in hidden}, **renamed}
 
 
 def _place_function(table: exp.Table, function: exp.Func) -> None:

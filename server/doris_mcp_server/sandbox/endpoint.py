@@ -7,19 +7,21 @@ import logging
 
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.sandbox.engine import Engine
-from doris_mcp_server.sandbox.names import DEMO, fault
-from doris_mcp_server.sandbox.wire import Account, Reader, Wire
+from doris_mcp_server.sandbox.faults import fault
+from doris_mcp_server.sandbox.login import Door
+from doris_mcp_server.sandbox.versions import DEMO, Version
+from doris_mcp_server.sandbox.wire import Reader, Wire
 
 _BACKLOG = 256
 
 
 class Sandbox:
-    """A running demo engine. `port` is where it listens."""
+    """A running demo engine. `port` is where it listens, `engine` what answers."""
 
-    def __init__(self, engine: Engine, account: Account) -> None:
+    def __init__(self, engine: Engine, door: Door) -> None:
         self.port = 0
-        self._engine = engine
-        self._account = account
+        self.engine = engine
+        self._door = door
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], Wire] = {}
 
@@ -32,10 +34,10 @@ class Sandbox:
             return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._accept(reader, writer), loop=loop)
 
         self._server = await loop.create_server(protocol, host, port, backlog=_BACKLOG)
-        self.port = self._engine.catalog.port = self._server.sockets[0].getsockname()[1]
+        self.port = self.engine.facts.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
-        wire = Wire(self._engine, self._account, reader, writer)
+        wire = Wire(self.engine, self._door, reader, writer)
         client = asyncio.get_running_loop().create_task(wire.run())
         self._clients[client] = wire
         client.add_done_callback(self._left)
@@ -51,7 +53,7 @@ class Sandbox:
             self._server.close()
         clients = dict(self._clients)
         for wire in clients.values():
-            wire.session.kill(fault("the demo engine is stopping"))
+            wire.kill(fault("the demo engine is stopping"))
         if clients:
             await asyncio.wait(clients, timeout=5)
         for client, wire in clients.items():
@@ -63,27 +65,30 @@ class Sandbox:
                 await wire.writer.wait_closed()
         if self._server:
             await self._server.wait_closed()
-        await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self.engine.close)
 
 
-async def start(host: str, port: int, user: str, password: str, rows: int) -> Sandbox:
+async def start(host: str, port: int, rows: int, version: Version, door: Door) -> Sandbox:
     """Generate the data and listen; port 0 takes a free one.
 
     Raises ConfigError for an empty password on an address others can reach, OSError when the port is taken.
     """
-    if not password and not _is_loopback(host):
-        raise ConfigError(
-            f"an empty password is for loopback only, and {host} is not",
-            hint="give --password-file FILE, or --host 127.0.0.1",
-        )
-    engine = await asyncio.to_thread(Engine, rows)
-    sandbox = Sandbox(engine, Account(user, password))
+    for account in door.accounts.values():
+        if not account.password and not _is_loopback(host):
+            raise ConfigError(
+                f"the empty password of {account.name} is for loopback only, and {host} is not",
+                hint="give --password-file FILE, or --host 127.0.0.1",
+            )
+    engine = await asyncio.to_thread(Engine, version, rows)
+    sandbox = Sandbox(engine, door)
     try:
         await sandbox.listen(host, port)
     except BaseException:
         engine.close()
         raise
-    logging.getLogger(__name__).info("%s: listening on %s:%s as user %s", DEMO, host, sandbox.port, user)
+    users = ", ".join(door.accounts)
+    words = "%s, as %s: listening on %s:%s, users: %s"
+    logging.getLogger(__name__).info(words, DEMO, version.name, host, sandbox.port, users)
     return sandbox
 
 

@@ -3,7 +3,7 @@
 import pymysql
 import pytest
 
-from doris_mcp_server.sandbox.names import DEMO
+from doris_mcp_server.sandbox.versions import DEMO
 
 
 @pytest.mark.parametrize(
