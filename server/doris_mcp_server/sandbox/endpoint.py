@@ -9,8 +9,9 @@ from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.sandbox.engine import Engine
 from doris_mcp_server.sandbox.faults import fault
 from doris_mcp_server.sandbox.login import Door
+from doris_mcp_server.sandbox.reader import Reader
 from doris_mcp_server.sandbox.versions import DEMO, Version
-from doris_mcp_server.sandbox.wire import Reader, Wire
+from doris_mcp_server.sandbox.wire import Wire
 
 _BACKLOG = 256
 

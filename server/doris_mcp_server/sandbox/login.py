@@ -81,7 +81,7 @@ async def _upgrade(door: Door, stream: MysqlStream) -> None:
         raise fault("the demo engine was started without TLS", ErrorCode.HANDSHAKE_ERROR)
     secured = Tls(door.tls, stream.reader, stream.writer)
     await secured.handshake()
-    stream.reader = stream.writer = secured
+    stream.reader, stream.writer = secured.reader, secured
 
 
 async def _authenticate(door: Door, stream: MysqlStream, response: Any, nonce: bytes, host: str) -> Account:

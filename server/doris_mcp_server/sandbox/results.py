@@ -135,15 +135,15 @@ def _declaration(query: Query, name: str, kind: str) -> str:
 
 
 def _described(name: str, kind: str, declared: str, largeint: bool) -> Field:
-    bare, _, rest = kind.partition("(")
-    scale = int(rest.rstrip(")").split(",")[1]) if bare == "DECIMAL" else 0
     if declared:
         scale = int(declared[9]) if declared.startswith("datetime(") else 0
         return _field(name, _DECLARED[base(declared)], scale, _ENCODERS.get(declared))
-    if bare == "MAP" and not kind.endswith("]"):
-        return _field(name, _MAP)
+    bare, _, rest = kind.partition("(")
     if kind.endswith("]") or (bare == "HUGEINT" and largeint):
         return _field(name, ColumnType.STRING)
+    if bare == "MAP":
+        return _field(name, _MAP)
+    scale = int(rest.rstrip(")").split(",")[1]) if bare == "DECIMAL" else 0
     encoder = values.decimal if scale > _PLAIN_SCALE else _ENCODERS.get(bare)
     return _field(name, _TYPES.get(bare, ColumnType.STRING), scale, encoder)
 

@@ -5,11 +5,15 @@ begins. Memory BIOs take it from there; `loop.start_tls` would lose it.
 """
 
 import asyncio
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
 
 from doris_mcp_server.errors import ConfigError
+from doris_mcp_server.sandbox.reader import Reader
+
+log = logging.getLogger(__name__)
 
 _PIECE = 1 << 16
 
@@ -28,45 +32,35 @@ def context(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 class Tls:
-    """Reader and writer in one, for whoever reads and writes packets."""
+    """Decrypts into `reader` as bytes come, also while nobody reads; is itself the writer of packets."""
 
-    def __init__(self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
+    def __init__(self, context: ssl.SSLContext, plain: Reader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        self.reader = Reader(loop=loop)
+        self.reader.set_transport(writer.transport)
+        self._plain = plain
         self._writer = writer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._plain = bytearray()
+        self._ready: asyncio.Future[None] = loop.create_future()
 
     async def handshake(self) -> None:
-        """Raises ssl.SSLError, IncompleteReadError."""
-        while True:
-            try:
-                self._tls.do_handshake()
-                return
-            except ssl.SSLWantReadError:
-                await self._feed()
-            finally:
-                self._flush()
+        """Raises ssl.SSLError, ConnectionError."""
+        self._plain.hand_over(self)
+        await self._ready
 
-    async def read(self, n: int) -> bytes:
-        """`n` bytes, or none at the end of the connection."""
-        try:
-            return await self.readexactly(n)
-        except asyncio.IncompleteReadError:
-            return b""
+    def feed_data(self, data: bytes) -> None:
+        self._incoming.write(data)
+        if not self._ready.done():
+            self._shake()
+        if self._ready.done():
+            self._decrypt()
+        self._flush()
 
-    async def readexactly(self, n: int) -> bytes:
-        while len(self._plain) < n:
-            try:
-                self._plain += self._tls.read(_PIECE)
-            except ssl.SSLWantReadError:
-                self._flush()
-                await self._feed()
-            except ssl.SSLZeroReturnError:
-                raise asyncio.IncompleteReadError(bytes(self._plain), n) from None
-        taken = bytes(self._plain[:n])
-        del self._plain[:n]
-        return taken
+    def feed_eof(self) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(ConnectionError("gone during the handshake"))
+        self.reader.feed_eof()
 
     def write(self, data: Any) -> None:
         left = memoryview(data)
@@ -77,11 +71,25 @@ class Tls:
     async def drain(self) -> None:
         await self._writer.drain()
 
-    async def _feed(self) -> None:
-        received = await self._reader.read(_PIECE)
-        if not received:
-            raise asyncio.IncompleteReadError(b"", None)
-        self._incoming.write(received)
+    def _shake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as e:
+            self._ready.set_exception(e)
+        else:
+            self._ready.set_result(None)
+
+    def _decrypt(self) -> None:
+        try:
+            while piece := self._tls.read(_PIECE):
+                self.reader.feed_data(piece)
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as e:
+            log.debug("no TLS any more: %s", e)
+        self.reader.feed_eof()
 
     def _flush(self) -> None:
         if sealed := self._outgoing.read():

@@ -7,7 +7,6 @@ takes commands, it cancels a killed query in the middle of a packet, and it does
 import asyncio
 import logging
 import struct
-from collections.abc import Callable
 
 from mysql_mimic import packets
 from mysql_mimic.charset import CharacterSet
@@ -21,35 +20,13 @@ from doris_mcp_server.sandbox.engine import Engine
 from doris_mcp_server.sandbox.faults import NO_PREPARED_STATEMENTS, fault
 from doris_mcp_server.sandbox.login import Door, check_limit, login
 from doris_mcp_server.sandbox.query import BATCH
+from doris_mcp_server.sandbox.reader import Reader
 from doris_mcp_server.sandbox.results import Result
 from doris_mcp_server.sandbox.session import Session
 
 log = logging.getLogger(__name__)
 
 _LOGIN_SECONDS = 10.0
-
-
-class Reader(asyncio.StreamReader):
-    """A StreamReader that tells at once when the client is gone, also while nobody reads."""
-
-    on_gone: Callable[[], None] | None = None
-
-    async def read(self, n: int = -1) -> bytes:
-        """All of the `n` bytes of a packet's header, or none at the end of the connection."""
-        try:
-            return await self.readexactly(n) if n > 0 else await super().read(n)
-        except asyncio.IncompleteReadError:
-            return b""
-
-    def feed_eof(self) -> None:
-        super().feed_eof()
-        if self.on_gone:
-            self.on_gone()
-
-    def set_exception(self, exc: Exception) -> None:
-        super().set_exception(exc)
-        if self.on_gone:
-            self.on_gone()
 
 
 class Wire:
@@ -61,7 +38,6 @@ class Wire:
         self._host, self._peer = str(peer[0]), f"{peer[0]}:{peer[1]}"
         self._engine = engine
         self._door = door
-        self._reader = reader
         self._stream = MysqlStream(reader, writer)
         self._capabilities = DEFAULT_SERVER_CAPABILITIES
         self._status = ServerStatus.SERVER_STATUS_AUTOCOMMIT
@@ -106,7 +82,7 @@ class Wire:
             await self._refuse(e)
             return None
         self._engine.sessions[number] = session
-        self._reader.on_gone = lambda: session.running.stop(fault("the client is gone"))
+        self._stream.reader.on_gone = lambda: session.running.stop(fault("the client is gone"))
         await self._stream.write(self._ok())
         self._stream.reset_seq()
         return session
