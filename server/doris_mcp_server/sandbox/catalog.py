@@ -24,7 +24,7 @@ def _catalogs(asked: Asked) -> Answer:
             "Comment": comment,
         }
         for name, (number, kind, comment) in kinds.items()
-        if asked.like(name)
+        if name in asked.names.catalogs() and asked.like(name)
     ]
     return asked.answer("catalogs", *rows)
 

@@ -14,6 +14,7 @@ from doris_mcp_server.sandbox.describe import (
     size_of,
     table_type,
 )
+from doris_mcp_server.sandbox.doris_types import base
 from doris_mcp_server.sandbox.schema import DATABASES, Schema
 from doris_mcp_server.sandbox.sources import sql_path
 from doris_mcp_server.sandbox.table import Column, Table
@@ -71,7 +72,7 @@ def _info_columns(schema: Schema, counts: Counts) -> Rows:
                     "COLUMN_NAME": c.name,
                     "ORDINAL_POSITION": position,
                     "IS_NULLABLE": "YES" if c.nullable else "NO",
-                    "DATA_TYPE": re.split(r"[(<]", c.type)[0],
+                    "DATA_TYPE": base(c.type),
                     "CHARACTER_MAXIMUM_LENGTH": _characters(c),
                     "NUMERIC_PRECISION": precision,
                     "NUMERIC_SCALE": scale,

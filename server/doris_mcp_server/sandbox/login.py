@@ -21,6 +21,7 @@ from doris_mcp_server.sandbox.variables import VERSION
 _PLUGIN = "mysql_native_password"
 _NONCE_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _INSECURE = "Connections using insecure transport are prohibited while --require_secure_transport=ON."
+# An unknown user is refused in the time and words of a wrong password.
 _NOBODY = Account("", secrets.token_urlsafe())
 
 

@@ -16,7 +16,7 @@ from doris_mcp_server.sandbox.faults import (
     fault,
 )
 from doris_mcp_server.sandbox.schema import DATABASES, INFORMATION, OPEN, Schema
-from doris_mcp_server.sandbox.table import Table
+from doris_mcp_server.sandbox.table import INTERNAL, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class Names:
     def user(self) -> str:
         """As CURRENT_USER() and the denials write it."""
         return f"'{self.account.name}'@'{self.host}'"
+
+    def catalogs(self) -> list[str]:
+        """Doris' own, and those of which the account sees something."""
+        return [name for name in DATABASES if name == INTERNAL or not OPEN.issuperset(self.databases(name))]
 
     def databases(self, catalog: str) -> list[str]:
         """Those of which the account sees something, and those that everybody sees."""

@@ -1,12 +1,12 @@
 """SHOW of what lies below a table: its partitions, indexes, sizes and statistics."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from doris_mcp_server.sandbox.asked import PATH, Answer, Asked, Forms, form, like
 from doris_mcp_server.sandbox.describe import CREATED, is_olap, partitions_of, range_text
 from doris_mcp_server.sandbox.faults import fault
-from doris_mcp_server.sandbox.names import Place, unquote
+from doris_mcp_server.sandbox.names import unquote
 from doris_mcp_server.sandbox.table import Column, Table
 
 
@@ -20,11 +20,11 @@ def _partitions(asked: Asked) -> Answer:
     return asked.answer("partitions", *rows[skip : skip + int(most) if most else None], otherwise=None)
 
 
-def _filter(asked: Asked) -> Any:
+def _filter(asked: Asked) -> Callable[[str], bool]:
     wanted = asked.given("wanted")
     if wanted is None:
         return lambda name: True
-    return like(wanted) if asked.found["how"].upper() == "LIKE" else wanted.__eq__
+    return like(wanted) if asked.found["how"].upper() == "LIKE" else lambda name: name == wanted
 
 
 def _partition_rows(asked: Asked, table: Table) -> Iterable[dict[str, Any]]:
@@ -118,8 +118,8 @@ def _statistic(count: int, table: Table, column: Column) -> dict[str, Any]:
 
 def _data(asked: Asked) -> Answer:
     catalog = asked.place.catalog
-    where = Place(catalog, asked.names.find_database(catalog, asked.place.database))
-    tables = [t for t in asked.names.tables(where.catalog, str(where.database)) if is_olap(t)]
+    database = asked.names.find_database(catalog, asked.place.database)
+    tables = [t for t in asked.names.tables(catalog, database) if is_olap(t)]
     sizes = [(t.name, asked.facts.size(t), _replicas(t)) for t in tables]
     rows = [_size(*size) for size in sizes]
     total = _size("Total", sum(size for _, size, _ in sizes), sum(replicas for *_, replicas in sizes))

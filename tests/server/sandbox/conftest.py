@@ -147,12 +147,32 @@ def connect(engine: Sandbox) -> Connect:
     return open_one
 
 
+async def close_secured(connection: Any) -> None:
+    """Close a connection of either driver that uses TLS; aiomysql does not wait for the end of it, as asyncmy does."""
+    writer = getattr(connection, "_writer", None)
+    await connection.ensure_closed()
+    if writer:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 async def query(connection: aiomysql.Connection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one statement."""
     async with connection.cursor() as cursor:
         await cursor.execute(sql)
         rows = await cursor.fetchall()
         return [d[0] for d in cursor.description or ()], list(rows)
+
+
+async def until_running(connection: aiomysql.Connection, marker: str, *, running: bool = True) -> dict[str, Any] | None:
+    """Wait until the process list shows (or no longer shows) a statement with `marker`; gives its row."""
+    async with asyncio.timeout(30):
+        while True:
+            names, rows = await query(connection, "SHOW PROCESSLIST")
+            found = [dict(zip(names, row, strict=True)) for row in rows]
+            found = [row for row in found if marker in row["Info"] and row["CurrentConnected"] == "No"]
+            if bool(found) is running:
+                return found[0] if found else None
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from doris_mcp_server import sandbox
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.sandbox.options import Options
 
-from .conftest import PASSWORD, query
-from .test_sandbox_connections import until_running
+from .conftest import PASSWORD, query, until_running
 
 OPS = {"user": "ops", "password": "ops-password", "db": "ops"}
 WEAK = {"user": "weak", "password": "weak-password"}
@@ -31,6 +30,7 @@ async def names(ask, sql: str) -> list[str]:
 
 async def test_an_account_sees_the_names_it_was_granted_and_no_others(weak):
     assert await names(weak, "SHOW DATABASES") == ["information_schema", "mysql", "ssb"]
+    assert [row[1] for row in (await weak("SHOW CATALOGS"))[1]] == ["internal"]
     assert await names(weak, "SHOW DATABASES FROM lake") == ["information_schema", "mysql"]
     assert await names(weak, "SHOW TABLES") == ["customer"]
     assert await names(weak, "SHOW VIEWS") == []
@@ -100,6 +100,7 @@ async def test_what_was_granted_works(weak, guarded, connect):
     columns, rows = await weak("SHOW GRANTS")
     assert rows[0][columns.index("TablePrivs")] == "internal.ssb.customer: Select_priv"
     async with connect(port=guarded.port, **OPS) as connection:
+        assert [row[1] for row in (await query(connection, "SHOW CATALOGS"))[1]] == ["internal", "lake"]
         assert (await query(connection, "SELECT count(*) FROM events JOIN lake.raw.clicks ON id = click_id"))[1]
     async with connect(port=guarded.port, user="viewer", password="") as connection:
         # A view reads for who may read it.

@@ -11,23 +11,12 @@ import pytest
 from doris_mcp_server import sandbox
 from doris_mcp_server.errors import ConfigError
 
-from .conftest import query
+from .conftest import query, until_running
 
 SLOW = "SELECT sum(a.lo_quantity * b.lo_tax * c.lo_tax) FROM lineorder a CROSS JOIN lineorder b CROSS JOIN lineorder c"
 
 _BODY = struct.pack("<IIB23s", 0x81A200, 1 << 24, 45, b"") + b"root\x00" + b"\x00" + b"mysql_native_password\x00"
 LOGIN = len(_BODY).to_bytes(3, "little") + b"\x01" + _BODY  # without a password
-
-
-async def until_running(connection, marker, *, running=True):
-    """Wait until the process list shows (or no longer shows) a statement with `marker`; gives its row."""
-    async with asyncio.timeout(30):
-        while True:
-            names, rows = await query(connection, "SHOW PROCESSLIST")
-            found = [dict(zip(names, row, strict=True)) for row in rows]
-            found = [row for row in found if marker in row["Info"] and row["CurrentConnected"] == "No"]
-            if bool(found) is running:
-                return found[0] if found else None
 
 
 async def test_a_client_sees_doris(connect):

@@ -14,7 +14,7 @@ import aiomysql
 import pymysql
 import pytest
 
-from .conftest import Certificate
+from .conftest import Certificate, close_secured
 
 LIMIT = 60
 
@@ -99,9 +99,7 @@ async def test_version_accounts_and_tls_come_from_the_command_line(tmp_path: Pat
             assert "doris-2.1." in (await cursor.fetchone())[0]
             await cursor.execute("SHOW DATABASES")
             assert ("ops",) in (rows := await cursor.fetchall()) and ("ssb",) not in rows
-        writer = connection._writer
-        await connection.ensure_closed()
-        await writer.wait_closed()
+        await close_secured(connection)
 
 
 @pytest.mark.parametrize(

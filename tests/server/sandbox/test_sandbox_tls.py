@@ -14,7 +14,7 @@ from doris_mcp_server import sandbox
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.sandbox.options import Options
 
-from .conftest import PASSWORD, query
+from .conftest import PASSWORD, close_secured, query
 
 LIMIT = 60
 CLIENT_SSL = 0x800
@@ -32,14 +32,10 @@ def secured(start, certificate, make_loop):
 @contextlib.asynccontextmanager
 async def open_with(driver, engine, **options):
     connection = await driver.connect(host="127.0.0.1", port=engine.port, user="root", password=PASSWORD, **options)
-    writer = getattr(connection, "_writer", None)
     try:
         yield connection
     finally:
-        await connection.ensure_closed()
-        if writer:  # aiomysql's; it does not wait for the end of TLS, as asyncmy does
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        await close_secured(connection)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
