@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.observe import configure_logging, notify_systemd
+from doris_mcp_server.sandbox.options import Options
+from doris_mcp_server.sandbox.versions import LATEST, VERSIONS
 
 if TYPE_CHECKING:
     from doris_mcp_server.sandbox.endpoint import Sandbox
@@ -29,10 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http-port", type=int, metavar="N", help="serve a frontend's HTTP pages as well; 0: a free port"
     )
-    parser.add_argument("--user", default="root", help="the one user who may log in (root)")
+    parser.add_argument("--user", default="root", help="the user who may do everything (root)")
     parser.add_argument(
         "--password-file", type=Path, metavar="FILE", help="file with the password; without it, empty (loopback only)"
     )
+    parser.add_argument(
+        "--accounts", type=Path, metavar="FILE", help='more users: [{"user": …, "password_file": …, "grants": […]}]'
+    )
+    parser.add_argument(
+        "--doris-version", choices=VERSIONS, default=LATEST.name, help=f"line of Doris to look like ({LATEST.name})"
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM): offer TLS")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    parser.add_argument("--require-tls", action="store_true", help="refuse logins without TLS")
     parser.add_argument("--rows", type=int, default=DEFAULT_ROWS, help=f"rows of the fact table ({DEFAULT_ROWS})")
     parser.add_argument(
         "--ready-fd", type=int, metavar="N", help='write {"port": N, "http_port": N} to this descriptor when ready'
@@ -46,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.rows <= 50_000_000:
         raise ConfigError(f"--rows {args.rows} is out of bounds", hint="give 1 to 50000000")
     password = _password(args.password_file)
+    options = Options(args.doris_version, args.accounts, args.tls_cert, args.tls_key, args.require_tls, args.http_port)
     configure_logging(os.environ.get("LOG_LEVEL", "INFO").upper())
 
     import uvloop
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(args, password))
+            runner.run(_serve(args, password, options))
     except OSError as e:
         ports = f"{args.port}" if args.http_port is None else f"{args.port} and {args.http_port}"
         words = f"cannot listen on {args.host}:{ports}: {e.strerror or e}"
@@ -61,15 +73,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def start(host: str, port: int, user: str, password: str, rows: int, http_port: int | None = None) -> "Sandbox":
+async def start(host: str, port: int, user: str, password: str, rows: int, options: Options | None = None) -> "Sandbox":
     """Start a demo engine in this process; `.port` and `.http_port` tell where, `await .close()` ends it.
 
-    Raises ConfigError without the `sandbox` extra or for an empty password off loopback, OSError for a taken port.
+    Raises ConfigError without the `sandbox` extra, for an empty password off loopback and for a bad file, OSError
+    for a taken port.
     """
     require_extra()
-    from doris_mcp_server.sandbox import endpoint
+    from doris_mcp_server.sandbox import accounts, endpoint, login, tls
 
-    return await endpoint.start(host, port, user, password, rows, http_port)
+    given = options or Options()
+    admitted = {user: accounts.Account(user, password)}
+    for account in accounts.load(given.accounts) if given.accounts else ():
+        if account.name == user:
+            raise ConfigError(f"--accounts {given.accounts}: {user} is the user of --user", hint="name another one")
+        admitted[account.name] = account
+    context = tls.context(given.tls_cert, given.tls_key) if given.tls_cert and given.tls_key else None
+    door = login.Door(admitted, context, given.require_tls)
+    return await endpoint.start(host, port, rows, VERSIONS[given.version], door, given.http_port)
 
 
 def require_extra() -> None:
@@ -85,22 +106,25 @@ def require_extra() -> None:
 
 
 def _password(file: Path | None) -> str:
+    from doris_mcp_server.sandbox.accounts import read_password
+
     if file is None:
         return ""
     try:
-        return file.read_text().rstrip("\r\n")
-    except OSError as e:
-        raise ConfigError(f"--password-file {file}: {e.strerror}", hint="give a file this user can read") from None
+        return read_password(file)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise ConfigError(f"--password-file {file}: {reason}", hint="give a file this user can read") from None
 
 
-async def _serve(args: argparse.Namespace, password: str) -> None:
+async def _serve(args: argparse.Namespace, password: str, options: Options) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if args.exit_with_parent:
         loop.add_reader(sys.stdin.fileno(), _at_end, stop)
-    sandbox = await start(args.host, args.port, args.user, password, args.rows, args.http_port)
+    sandbox = await start(args.host, args.port, args.user, password, args.rows, options)
     try:
         if args.ready_fd is not None:
             with os.fdopen(args.ready_fd, "w") as ready:

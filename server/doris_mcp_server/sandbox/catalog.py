@@ -1,352 +1,186 @@
-"""What the demo engine says about itself: SHOW and DESC, from the declared tables.
+"""SHOW and DESC of catalogs, databases, tables and columns, from the declared tables.
 
-Everything here is text, as most of Doris' own SHOW answers are; a session adds what only it knows.
+Everything here is text, as most of Doris' own SHOW answers are.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mysql_mimic.errors import MysqlError
-
-from doris_mcp_server.sandbox.columns import INFORMATION_SCHEMA, SHOW
-from doris_mcp_server.sandbox.describe import (
-    CREATED,
-    ddl,
-    engine_of,
-    is_olap,
-    partitions_of,
-    range_text,
-    size_of,
-    table_type,
-)
-from doris_mcp_server.sandbox.names import (
-    DEMO,
-    NOT_SUPPORTED,
-    fault,
-    find_catalog,
-    find_database,
-    find_table,
-    unquote,
-)
-from doris_mcp_server.sandbox.tables import DATABASES, INTERNAL, TABLES, Column, Table
-
-_NAME = r"(?:`[^`]+`|[\w$-]+)"
-_PATH = rf"(?P<a>{_NAME})(?:\s*\.\s*(?P<b>{_NAME}))?(?:\s*\.\s*(?P<c>{_NAME}))?"
-_LIKE = r"(?:\s+LIKE\s+(?P<like>'[^']*'|\"[^\"]*\"))?"
+from doris_mcp_server.sandbox.asked import DATABASE, LIKE, NAME, PATH, Answer, Asked, Forms, form
+from doris_mcp_server.sandbox.describe import CREATED, ddl, engine_of, is_olap, table_type
+from doris_mcp_server.sandbox.table import INTERNAL, LAKE, Column, Table
+from doris_mcp_server.sandbox.versions import DEMO
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A small result: column names and rows of text (or None)."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a session stands: its catalog and database."""
-
-    catalog: str
-    database: str | None
-
-
-class Catalog:
-    """The metadata of the demo data; `counts` are the row counts by (catalog, database, table)."""
-
-    def __init__(self, counts: Mapping[tuple[str, str, str], int], port: int = 9030) -> None:
-        self.counts = counts
-        self.port = port
-        self.http_port = 8030
-
-    def answer(self, statement: str, place: Place) -> Answer | None:
-        """The answer to a SHOW or DESC that needs no session, or None when the statement is none of them."""
-        for pattern, show in _FORMS:
-            if found := pattern.fullmatch(statement):
-                return show(self, found, place)
-        return None
-
-    # --- what SHOW answers
-
-    def _catalogs(self, found: re.Match[str], place: Place) -> Answer:
-        like = _like(found)
-        kinds = {INTERNAL: ("0", "internal", "Doris internal catalog"), "lake": ("10001", "hms", DEMO)}
-        rows = [
-            (number, name, kind, "Yes" if name == place.catalog else "No", CREATED, None, comment, "")
-            for name, (number, kind, comment) in kinds.items()
-            if like(name)
-        ]
-        return Answer(SHOW["catalogs"], rows)
-
-    def _catalog(self, found: re.Match[str], place: Place) -> Answer:
-        name = find_catalog(unquote(found["name"]))
-        kind = "internal" if name == INTERNAL else "hms"
-        return Answer(SHOW["catalog"], [("type", kind), ("comment", DEMO)])
-
-    def _databases(self, found: re.Match[str], place: Place) -> Answer:
-        catalog = find_catalog(unquote(found["catalog"])) if found["catalog"] else place.catalog
-        like = _like(found)
-        return Answer(("Database",), [(name,) for name in DATABASES[catalog] if like(name)])
-
-    def _tables(self, found: re.Match[str], place: Place) -> Answer:
-        where = _database(found, place)
-        like = _like(found)
-        tables = [t for t in self._in(where) if like(t.name)]
-        if found["kind"] and found["kind"].upper() == "VIEWS":
-            return Answer((f"Tables_in_{where.database}",), [(t.name,) for t in tables if t.view])
-        if not found["full"]:
-            return Answer((f"Tables_in_{where.database}",), [(t.name,) for t in tables])
-        names = (f"Tables_in_{where.database}", "Table_type", "Storage_format", "Inverted_index_storage_format")
-        rows = [(t.name, table_type(t), *(("V2", "V3") if is_olap(t) else ("NONE", "NONE"))) for t in tables]
-        return Answer(names, rows)
-
-    def _table_status(self, found: re.Match[str], place: Place) -> Answer:
-        like = _like(found)
-        rows = []
-        for t in self._in(_database(found, place)):
-            if like(t.name):
-                count, size = self.rows(t), self.size(t)
-                values = {
-                    "Name": t.name,
-                    "Engine": engine_of(t),
-                    "Rows": None if t.view else str(count),
-                    "Avg_row_length": str(size // max(count, 1)),
-                    "Data_length": str(size),
-                    "Index_length": "0",
-                    "Create_time": CREATED,
-                    "Update_time": CREATED,
-                    "Collation": "utf-8",
-                    "Comment": t.comment,
-                }
-                rows.append(tuple(values.get(name) for name in SHOW["table status"]))
-        return Answer(SHOW["table status"], rows)
-
-    def _describe(self, found: re.Match[str], place: Place) -> Answer:
-        table = _table(found, place)
-        rows = [
-            (c.name, c.type, "Yes" if c.nullable else "No", str(c.name in table.key).lower(), None, _extra(table, c))
-            for c in table.columns
-        ]
-        return Answer(SHOW["describe"], rows)
-
-    def _columns(self, found: re.Match[str], place: Place) -> Answer:
-        if found["database"]:
-            place = Place(place.catalog, find_database(place.catalog, unquote(found["database"])))
-        like, full = _like(found), found["full"]
-        table = _table(found, place)
-        rows: list[tuple[Any, ...]] = []
-        for c in (c for c in table.columns if like(c.name)):
-            null, key = "YES" if c.nullable else "NO", "YES" if c.name in table.key else "NO"
-            if full:
-                privileges = "select_priv"
-                rows.append((c.name, c.type, "", null, key, None, "", privileges, c.comment))
-            else:
-                rows.append((c.name, c.type, null, key, None, ""))
-        return Answer(SHOW["full columns" if full else "columns"], rows)
-
-    def _create_table(self, found: re.Match[str], place: Place) -> Answer:
-        table = _table(found, place)
-        if table.view:
-            row = (table.name, ddl(table), "utf8mb4", "utf8mb4_0900_bin")
-            return Answer(SHOW["create view"], [row])
-        return Answer(SHOW["create table"], [(table.name, ddl(table))])
-
-    def _create_database(self, found: re.Match[str], place: Place) -> Answer:
-        where = _database_of(found, place)
-        return Answer(SHOW["create database"], [(where.database, f"CREATE DATABASE `{where.database}`")])
-
-    def _create_catalog(self, found: re.Match[str], place: Place) -> Answer:
-        name = find_catalog(unquote(found["name"]))
-        kind = "internal" if name == INTERNAL else "hms"
-        text = f'\nCREATE CATALOG `{name}`\nCOMMENT "{DEMO}"\n PROPERTIES (\n"type" = "{kind}"\n);'
-        return Answer(SHOW["create catalog"], [(name, text)])
-
-    def _index(self, found: re.Match[str], place: Place) -> Answer:
-        table = _table(found, place)
-        rows: list[tuple[Any, ...]] = []
-        if column := table.inverted_index:
-            name, properties = f"idx_{column}", '("parser" = "english")'
-            rows.append((table.name, "", name, "", column, "", "", "", "", "", "INVERTED", "", properties))
-        return Answer(SHOW["index"], rows)
-
-    def _partitions(self, found: re.Match[str], place: Place) -> Answer:
-        table = _table(found, place)
-        if not is_olap(table):
-            raise fault(f"Table {table.name} is not a OLAP table")
-        rows = []
-        for number, (name, low, high) in enumerate(partitions_of(table)):
-            values = {
-                "PartitionId": str(10010 + number),
-                "PartitionName": name,
-                "VisibleVersion": "2",
-                "VisibleVersionTime": CREATED,
-                "State": "NORMAL",
-                "PartitionKey": table.partition_column or "",
-                "Range": range_text(low, high) if low else "",
-                "DistributionKey": ", ".join(table.key[:1]),
-                "Buckets": str(table.buckets),
-                "ReplicationNum": "1",
-                "StorageMedium": "HDD",
-                "CooldownTime": "9999-12-31 23:59:59",
-                "RemoteStoragePolicy": "",
-                "DataSize": f"{self.size(table) / len(partitions_of(table)) / 1e6:.3f} MB",
-                "IsInMemory": "false",
-                "ReplicaAllocation": "tag.location.default: 1",
-                "IsMutable": "true",
-                "SyncWithBaseTables": "true",
-                "CommittedVersion": "2",
-                "RowCount": str(self.rows(table) // len(partitions_of(table))),
-            }
-            rows.append(tuple(values.get(column) for column in SHOW["partitions"]))
-        return Answer(SHOW["partitions"], rows)
-
-    def _table_stats(self, found: re.Match[str], place: Place) -> Answer:
-        table = _table(found, place)
-        values = {"updated_rows": "0", "query_times": "0", "row_count": str(self.rows(table)), "new_partition": "false"}
-        return Answer(SHOW["table stats"], [tuple(values.get(name, "") for name in SHOW["table stats"])])
-
-    def _data(self, found: re.Match[str], place: Place) -> Answer:
-        where = Place(place.catalog, find_database(place.catalog, place.database))
-        rows = [
-            (t.name, f"{self.size(t) / 1e6:.3f} MB", str(t.buckets * len(partitions_of(t))), "0.000 ")
-            for t in self._in(where)
-            if is_olap(t)
-        ]
-        return Answer(SHOW["data"], rows)
-
-    def _frontends(self, found: re.Match[str], place: Place) -> Answer:
-        values = {
-            "Name": "fe_demo",
-            "Host": "127.0.0.1",
-            "EditLogPort": "9010",
-            "HttpPort": str(self.http_port),
-            "QueryPort": str(self.port),
-            "RpcPort": "9020",
-            "ArrowFlightSqlPort": "-1",
-            "Role": "FOLLOWER",
-            "IsMaster": "true",
-            "Join": "true",
-            "Alive": "true",
-            "Version": DEMO,
-            "CurrentConnected": "Yes",
+def _catalogs(asked: Asked) -> Answer:
+    kinds = {INTERNAL: ("0", "internal", "Doris internal catalog"), LAKE: ("10001", "hms", DEMO)}
+    rows = [
+        {
+            "CatalogId": number,
+            "CatalogName": name,
+            "Type": kind,
+            "IsCurrent": "Yes" if name == asked.place.catalog else "No",
+            "CreateTime": CREATED,
+            "LastUpdateTime": None,
+            "Comment": comment,
         }
-        return Answer(SHOW["frontends"], [tuple(values.get(name, "") for name in SHOW["frontends"])])
+        for name, (number, kind, comment) in kinds.items()
+        if name in asked.names.catalogs() and asked.like(name)
+    ]
+    return asked.answer("catalogs", *rows)
 
-    def _backends(self, found: re.Match[str], place: Place) -> Answer:
-        values = {
-            "BackendId": "10002",
-            "Host": "127.0.0.1",
-            "Alive": "true",
-            "SystemDecommissioned": "false",
-            "TabletNum": "1",
-            "UsedPct": "0.00 %",
-            "Tag": '{"location" : "default"}',
-            "Version": DEMO,
-            "NodeRole": "mix",
+
+def _catalog(asked: Asked) -> Answer:
+    kind = _kind(asked.names.find_catalog(asked.given("name") or ""))
+    return asked.answer("catalog", {"Key": "type", "Value": kind}, {"Key": "comment", "Value": DEMO})
+
+
+def _databases(asked: Asked) -> Answer:
+    catalog = asked.names.find_catalog(asked.given("catalog") or asked.place.catalog)
+    names = (name for name in asked.names.databases(catalog) if asked.like(name))
+    return asked.answer("databases", *({"Database": name} for name in names))
+
+
+def _tables(asked: Asked) -> Answer:
+    where = asked.database()
+    title = f"Tables_in_{where.database}"
+    tables = [t for t in asked.names.tables(where.catalog, str(where.database)) if asked.like(t.name)]
+    if (asked.given("kind") or "").upper() == "VIEWS":
+        return Answer((title,), [(t.name,) for t in tables if t.view])
+    if not asked.found["full"]:
+        return Answer((title,), [(t.name,) for t in tables])
+    rows = [(t.name, table_type(t), *(("V2", "V3") if is_olap(t) else ("NONE", "NONE"))) for t in tables]
+    return Answer((title, "Table_type", "Storage_format", "Inverted_index_storage_format"), rows)
+
+
+def _table_status(asked: Asked) -> Answer:
+    where = asked.database()
+    tables = (t for t in asked.names.tables(where.catalog, str(where.database)) if asked.like(t.name))
+    return asked.answer("table status", *(_status(asked, table) for table in tables), otherwise=None)
+
+
+def _status(asked: Asked, table: Table) -> dict[str, Any]:
+    count, size = asked.facts.rows(table), asked.facts.size(table)
+    return {
+        "Name": table.name,
+        "Engine": engine_of(table),
+        "Rows": None if table.view else str(count),
+        "Avg_row_length": str(size // max(count, 1)),
+        "Data_length": str(size),
+        "Index_length": "0",
+        "Create_time": CREATED,
+        "Update_time": CREATED,
+        "Collation": "utf-8",
+        "Comment": table.comment,
+    }
+
+
+def _describe(asked: Asked) -> Answer:
+    table = asked.table("DESCRIBE")
+    return asked.answer("describe", *(_described(table, column) for column in table.columns))
+
+
+def _describe_all(asked: Asked) -> Answer:
+    table = asked.table("DESCRIBE")
+    rows = [
+        {
+            **_described(table, column),
+            "InternalType": column.type,
+            "Visible": "true",
+            "DefineExpr": "",
+            "WhereClause": "",
         }
-        return Answer(SHOW["backends"], [tuple(values.get(name, "") for name in SHOW["backends"])])
-
-    def _nothing(self, found: re.Match[str], place: Place) -> Answer:
-        return Answer(SHOW["warnings"], [])
-
-    def _collation(self, found: re.Match[str], place: Place) -> Answer:
-        return Answer(SHOW["collation"], [("utf8mb4_0900_bin", "utf8mb4", "309", "Yes", "Yes", "1")])
-
-    def rows(self, table: Table) -> int:
-        return self.counts.get(table.path, 0)
-
-    def size(self, table: Table) -> int:
-        return size_of(table, self.rows(table))
-
-    def _in(self, where: Place) -> list[Table]:
-        if where.database == "information_schema":
-            return [find_table(where.catalog, where.database, name) for name in sorted(INFORMATION_SCHEMA)]
-        return sorted(
-            (t for t in TABLES if (t.catalog, t.database) == (where.catalog, where.database)), key=lambda t: t.name
-        )
+        for column in table.columns
+    ]
+    # Only the first column of an index names it.
+    rows[0].update(IndexName=table.name, IndexKeysType="DUP_KEYS" if is_olap(table) else "")
+    return asked.answer("describe all", *rows)
 
 
-def _extra(table: Table, column: Column) -> str:
-    return "" if column.name in table.key or not is_olap(table) else "NONE"
+def _described(table: Table, column: Column) -> dict[str, Any]:
+    is_key = column.name in table.key
+    return {
+        "Field": column.name,
+        "Type": column.type,
+        "Null": "Yes" if column.nullable else "No",
+        "Key": str(is_key).lower(),
+        "Default": None,
+        "Extra": "" if is_key or not is_olap(table) else "NONE",
+    }
 
 
-def _like(found: re.Match[str]) -> Callable[[str], bool]:
-    given = found["like"] if "like" in found.re.groupindex else None
-    if not given:
-        return lambda name: True
-    return like(given[1:-1])
+def _columns(asked: Asked) -> Answer:
+    table = asked.table()
+    rows = [
+        {
+            "Field": column.name,
+            "Type": column.type,
+            "Null": "YES" if column.nullable else "NO",
+            "Key": "YES" if column.name in table.key else "NO",
+            "Default": None,
+            "Privileges": "select_priv",
+            "Comment": column.comment,
+        }
+        for column in table.columns
+        if asked.like(column.name)
+    ]
+    return asked.answer("full columns" if asked.found["full"] else "columns", *rows)
 
 
-def like(pattern: str) -> Callable[[str], bool]:
-    """MySQL's LIKE, blind to case: % is any text, _ one character, a backslash takes both literally."""
-    pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
-    text = "".join({"%": ".*", "_": "."}.get(p) or re.escape(p[-1]) for p in pieces)
-    compiled = re.compile(text, re.IGNORECASE | re.DOTALL)
-    return lambda name: compiled.fullmatch(name) is not None
+def _create_table(asked: Asked) -> Answer:
+    table = asked.table()
+    if not table.view:
+        return asked.answer("create table", {"Table": table.name, "Create Table": ddl(table)})
+    row = {
+        "View": table.name,
+        "Create View": ddl(table),
+        "character_set_client": "utf8mb4",
+        "collation_connection": "utf8mb4_0900_bin",
+    }
+    return asked.answer("create view", row)
 
 
-def _table(found: re.Match[str], place: Place) -> Table:
-    parts = [unquote(found[group]) for group in "abc" if found[group]]
-    name = parts.pop()
-    database = parts.pop() if parts else place.database
-    catalog = parts.pop() if parts else place.catalog
-    return find_table(find_catalog(catalog), database, name)
+def _create_database(asked: Asked) -> Answer:
+    name = asked.database().database
+    return asked.answer("create database", {"Database": name, "Create Database": f"CREATE DATABASE `{name}`"})
 
 
-def _database(found: re.Match[str], place: Place) -> Place:
-    return _database_of(found, place) if found["db"] else _current(place)
+def _create_catalog(asked: Asked) -> Answer:
+    name = asked.names.find_catalog(asked.given("name") or "")
+    text = f'\nCREATE CATALOG `{name}`\nCOMMENT "{DEMO}"\n PROPERTIES (\n"type" = "{_kind(name)}"\n);'
+    return asked.answer("create catalog", {"Catalog": name, "CreateCatalog": text})
 
 
-def _database_of(found: re.Match[str], place: Place) -> Place:
-    parts = [unquote(p) for p in (found["cat"], found["db"]) if p]
-    catalog, database = (place.catalog, *parts)[-2:]
-    return Place(find_catalog(catalog), find_database(catalog, database))
+def _kind(catalog: str) -> str:
+    return "internal" if catalog == INTERNAL else "hms"
 
 
-def _current(place: Place) -> Place:
-    return Place(place.catalog, find_database(place.catalog, place.database))
+def _nothing(asked: Asked) -> Answer:
+    return asked.answer("warnings")
 
 
-def not_supported(statement: str) -> MysqlError:
-    return fault(f"not supported by the demo engine: {statement[:80]}", NOT_SUPPORTED)
+def _collation(asked: Asked) -> Answer:
+    values = ("utf8mb4_0900_bin", "utf8mb4", "309", "Yes", "Yes", "1")
+    return Answer(asked.names.schema.show["collation"], [values])
 
 
-_DATABASE = rf"(?:(?P<cat>{_NAME})\s*\.\s*)?(?P<db>{_NAME})"
-
-
-def _form(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace(" ", r"\s+"), re.IGNORECASE | re.DOTALL)
-
-
-_Show = Callable[[Catalog, re.Match[str], Place], Answer]
-_FORMS: Sequence[tuple[re.Pattern[str], _Show]] = (
-    (_form(rf"SHOW CATALOGS{_LIKE}"), Catalog._catalogs),
-    (_form(rf"SHOW CATALOG (?P<name>{_NAME})"), Catalog._catalog),
-    (_form(rf"SHOW (?:DATABASES|SCHEMAS)(?: (?:FROM|IN) (?P<catalog>{_NAME}))?{_LIKE}"), Catalog._databases),
+FORMS: Forms = (
+    (form(rf"SHOW CATALOGS{LIKE}"), _catalogs),
+    (form(rf"SHOW CATALOG (?P<name>{NAME})"), _catalog),
+    (form(rf"SHOW (?:DATABASES|SCHEMAS)(?: (?:FROM|IN) (?P<catalog>{NAME}))?{LIKE}"), _databases),
+    (form(rf"SHOW (?P<full>FULL )?(?P<kind>TABLES|VIEWS)(?: (?:FROM|IN) {DATABASE})?{LIKE}"), _tables),
+    (form(rf"SHOW TABLE STATUS(?: (?:FROM|IN) {DATABASE})?{LIKE}"), _table_status),
+    (form(rf"(?:DESC|DESCRIBE|EXPLAIN) {PATH} ALL"), _describe_all),
+    (form(rf"(?:DESC|DESCRIBE|EXPLAIN) {PATH}"), _describe),
     (
-        _form(rf"SHOW (?P<full>FULL )?(?P<kind>TABLES|VIEWS)(?: (?:FROM|IN) {_DATABASE})?{_LIKE}"),
-        Catalog._tables,
-    ),
-    (_form(rf"SHOW TABLE STATUS(?: (?:FROM|IN) {_DATABASE})?{_LIKE}"), Catalog._table_status),
-    (_form(rf"(?:DESC|DESCRIBE|EXPLAIN) {_PATH}"), Catalog._describe),
-    (
-        _form(
-            rf"SHOW (?P<full>FULL )?(?:COLUMNS|FIELDS) (?:FROM|IN) {_PATH}"
-            rf"(?: (?:FROM|IN) (?P<database>{_NAME}))?{_LIKE}"
+        form(
+            rf"SHOW (?P<full>FULL )?(?:COLUMNS|FIELDS) (?:FROM|IN) {PATH}"
+            rf"(?: (?:FROM|IN) (?P<database>{NAME}))?{LIKE}"
         ),
-        Catalog._columns,
+        _columns,
     ),
-    (_form(rf"SHOW (?:BRIEF )?CREATE (?:TABLE|VIEW) {_PATH}"), Catalog._create_table),
-    (_form(rf"SHOW CREATE (?:DATABASE|SCHEMA) {_DATABASE}"), Catalog._create_database),
-    (_form(rf"SHOW CREATE CATALOG (?P<name>{_NAME})"), Catalog._create_catalog),
-    (_form(rf"SHOW (?:INDEX|INDEXES|KEY|KEYS) (?:FROM|IN) {_PATH}"), Catalog._index),
-    (_form(rf"SHOW PARTITIONS FROM {_PATH}"), Catalog._partitions),
-    (_form(rf"SHOW TABLE STATS {_PATH}"), Catalog._table_stats),
-    (_form(r"SHOW DATA"), Catalog._data),
-    (_form(r"SHOW FRONTENDS"), Catalog._frontends),
-    (_form(r"SHOW BACKENDS"), Catalog._backends),
-    (_form(r"SHOW (?:WARNINGS|ERRORS)"), Catalog._nothing),
-    (_form(r"SHOW COLLATION"), Catalog._collation),
+    (form(rf"SHOW (?:BRIEF )?CREATE (?:TABLE|VIEW) {PATH}"), _create_table),
+    (form(rf"SHOW CREATE (?:DATABASE|SCHEMA) {DATABASE}"), _create_database),
+    (form(rf"SHOW CREATE CATALOG (?P<name>{NAME})"), _create_catalog),
+    (form(r"SHOW (?:WARNINGS|ERRORS)"), _nothing),
+    (form(r"SHOW COLLATION"), _collation),
 )

@@ -1,23 +1,25 @@
-"""Makes the demo engine: an in-memory DuckDB filled from `tables`, and its locks."""
+"""Makes the demo engine: an in-memory DuckDB filled from the declared tables, and its locks."""
 
 from collections.abc import Iterator
 
 import duckdb
 
-from doris_mcp_server.sandbox.tables import DATABASES, INFO_SCHEMA, TABLES, Table
+from doris_mcp_server.sandbox.schema import DATABASES, INFORMATION, Schema
+from doris_mcp_server.sandbox.sources import INFO_SCHEMA
+from doris_mcp_server.sandbox.table import Table
 
 
-def build(rows: int) -> tuple[duckdb.DuckDBPyConnection, dict[tuple[str, str, str], int]]:
+def build(schema: Schema, rows: int) -> tuple[duckdb.DuckDBPyConnection, dict[tuple[str, str, str], int]]:
     """An in-memory DuckDB with the data and the row count of each table; not yet locked (see `lock`)."""
     engine = duckdb.connect(":memory:")
     for catalog, databases in DATABASES.items():
         engine.execute(f"ATTACH ':memory:' AS {catalog}")
         for database in (*databases, INFO_SCHEMA):
-            if database != "information_schema":
+            if database != INFORMATION:
                 engine.execute(f'CREATE SCHEMA {catalog}."{database}"')
-    sizes = {t.name: max(t.size[1], int(rows * t.size[0])) for t in TABLES if t.size}
+    sizes = {t.name: max(t.size[1], int(rows * t.size[0])) for t in schema.tables if t.size}
     counts: dict[tuple[str, str, str], int] = {}
-    for table in TABLES:
+    for table in (t for t in schema.tables if not t.live):
         for statement in _statements(table, sizes):
             engine.execute(statement)
         answer = engine.execute(f"SELECT count(*) FROM {'.'.join(table.path)}").fetchone()

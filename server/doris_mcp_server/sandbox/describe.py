@@ -1,6 +1,6 @@
 """How Doris would describe one table: its DDL, kind, engine, keys and partitions."""
 
-from doris_mcp_server.sandbox.tables import INTERNAL, Column, Table
+from doris_mcp_server.sandbox.table import INTERNAL, Column, Table
 
 CREATED = "2026-01-01 00:00:00"
 

@@ -5,7 +5,7 @@ A translation does not depend on a session except through the current catalog an
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,7 +17,9 @@ from sqlglot.dialects.doris import Doris
 from sqlglot.dialects.mysql import MySQL
 from sqlglot.errors import SqlglotError
 
-from doris_mcp_server.sandbox.names import NOT_SUPPORTED, duckdb_path, fault, read_only
+from doris_mcp_server.sandbox import placement
+from doris_mcp_server.sandbox.faults import NOT_SUPPORTED, fault, read_only
+from doris_mcp_server.sandbox.names import Names, Place
 
 MAX_STATEMENT_CHARACTERS = 200_000
 _WRITES = frozenset(
@@ -28,8 +30,6 @@ _WRITES = frozenset(
         "ATTACH DETACH PRAGMA IMPORT VACUUM CHECKPOINT PREPARE EXECUTE",
     )
 )
-# What may stand in FROM as a function. DuckDB's own ones reach for files and settings.
-_TABLE_FUNCTIONS = frozenset(["numbers", "explode", "explode_outer", "unnest", "posexplode"])
 
 
 class DemoDoris(Doris):
@@ -52,7 +52,8 @@ class Query:
     `parameters` are the session values the SQL names ($database, $now, $var_x). `labels` are the column names where
     Doris' differ from DuckDB's, `names` all of them as written. `constants`, when set, answer the query without
     DuckDB: each is a literal or a parameter. `sleep` is the seconds of SLEEP() in it; `settings` come from its
-    SET_VAR hint; `largeint` tells that it asks for one.
+    SET_VAR hint; `largeint` tells that it asks for one. `declared` are the Doris types of columns that are shown as
+    they are stored, by the name they are shown under, where DuckDB's type does not tell as much.
     """
 
     sql: str
@@ -63,6 +64,7 @@ class Query:
     sleep: float
     settings: tuple[tuple[str, str], ...]
     largeint: bool
+    declared: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,11 @@ _LEADING = re.compile(r"^(?:\s+|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!+]).*?\
 
 
 @lru_cache(maxsize=2048)
-def translate(text: str, catalog: str, database: str | None) -> Query:
-    """One query in DuckDB's words. Raises Doris' errors: not a query, unknown table, syntax."""
+def translate(text: str, place: Place, names: Names) -> Query:
+    """One query in DuckDB's words. Raises Doris' errors: not a query, unknown table or not for this account, syntax."""
     tree = _parse(text)
     labels = _labels(tree, text)
-    _place_tables(tree, catalog, database)
+    declared = placement.declared(tree, placement.place(tree, place, names))
     tree, sleep = _rewrite(tree)
     select = tree if isinstance(tree, exp.Select) else None
     return Query(
@@ -102,6 +104,7 @@ def translate(text: str, catalog: str, database: str | None) -> Query:
         sleep=sleep,
         settings=tuple((k.lower(), v) for k, v in _SET_VAR.findall(text)),
         largeint="largeint" in text.lower(),
+        declared=declared,
     )
 
 
@@ -202,55 +205,6 @@ def _select_list(text: str) -> Iterator[str]:
 
 def _item(text: str) -> str:
     return re.sub(r"(?is)^\s*(?:/\*\+.*?\*/\s*)?(?:(?:DISTINCT|ALL)\b)?", "", text).strip()
-
-
-def _place_tables(tree: exp.Query, catalog: str, database: str | None) -> None:
-    """Give every table its full DuckDB path, so that a query does not depend on a connection's USE."""
-    for table in list(tree.find_all(exp.Table)):
-        if isinstance(table.this, exp.Func):
-            _place_function(table, table.this)
-        elif table.db or not _is_cte(table):
-            path = duckdb_path(table.catalog or catalog, table.db or database, table.name)
-            alias = table.alias or table.name
-            for part, name in zip(("catalog", "db", "this"), path, strict=True):
-                table.set(part, exp.to_identifier(name, quoted=True))
-            if not table.args.get("alias"):
-                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
-    for column in tree.find_all(exp.Column):
-        # `ssb.lineorder.lo_tax`: the table is known by its alias alone now.
-        column.set("db", None)
-        column.set("catalog", None)
-
-
-def _place_function(table: exp.Table, function: exp.Func) -> None:
-    name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
-    if name.lower() not in _TABLE_FUNCTIONS:
-        raise fault(f"Can not find table function '{name.lower()}' in the demo engine", NOT_SUPPORTED)
-    if name.lower() == "numbers":
-        given = {e.this.name.lower(): e.expression.name for e in function.expressions if isinstance(e, exp.EQ)}
-        if not given.get("number", "").isdigit():
-            raise fault('can not find `number` param, please specify `number`, like: "number" = "10"')
-        table.set("this", exp.func("range", exp.Literal.number(given["number"])))
-        alias = exp.to_identifier(table.alias or "numbers")
-        table.set("alias", exp.TableAlias(this=alias, columns=[exp.to_identifier("number")]))
-
-
-def _is_cte(table: exp.Table) -> bool:
-    """Whether a bare name means a WITH query that is in scope where it stands."""
-    below: exp.Expr = table
-    node: exp.Expr | None = table.parent
-    while node is not None:
-        scope = node.args.get("with_") or node.args.get("with")
-        if isinstance(scope, exp.With) and below is not scope and scope.find(exp.CTE):
-            if any(cte.alias == table.name for cte in scope.expressions):
-                return True
-        elif isinstance(node, exp.With):
-            at = next(i for i, cte in enumerate(node.expressions) if cte is below)
-            visible = node.expressions if node.recursive else node.expressions[:at]
-            if any(cte.alias == table.name for cte in visible):
-                return True
-        below, node = node, node.parent
-    return False
 
 
 def _rewrite(tree: exp.Query) -> tuple[exp.Query, float]:

@@ -6,21 +6,21 @@ ProfileAction, BootstrapFinishAction, HealthAction and MetricsAction.
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from doris_mcp_server.sandbox.accounts import Account
 from doris_mcp_server.sandbox.engine import Engine
-from doris_mcp_server.sandbox.names import DEMO
-from doris_mcp_server.sandbox.wire import Account
+from doris_mcp_server.sandbox.history import Ran
+from doris_mcp_server.sandbox.versions import DEMO
 
 _SECONDS: Final = 10.0  # that a client may take for its request, and for taking the answer
 _TIME: Final = "%Y-%m-%d %H:%M:%S"
@@ -40,37 +40,9 @@ _NAMES: Final = [
 ]
 
 
-class Ran(Protocol):
-    """A statement that ran or still does. `started` is in UTC; `milliseconds` is None while it runs."""
-
-    @property
-    def query_id(self) -> str: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def database(self) -> str: ...
-    @property
-    def statement(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def started(self) -> datetime: ...
-    @property
-    def milliseconds(self) -> int | None: ...
-    @property
-    def profile_text(self) -> str: ...
-
-
-class History(Protocol):
-    """The statements this engine knows of, newest first."""
-
-    def recent(self) -> Sequence[Ran]: ...
-    def find(self, query_id: str) -> Ran | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A statement under way."""
+    """A statement under way, told as a `history.Ran` is."""
 
     query_id: str
     user: str
@@ -97,23 +69,7 @@ class Running:
         return "Summary:\n" + "".join(f"   - {name}: {value}\n" for name, value in values.items())
 
 
-class Sessions:
-    """A history of what runs right now."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def recent(self) -> list[Running]:
-        now = datetime.now(UTC)
-        running = [
-            Running(s.query_id, s.user, s.database or "", s.statement, now - timedelta(seconds=s.seconds))
-            for s in self._engine.sessions.values()
-            if s.statement
-        ]
-        return sorted(running, key=lambda ran: ran.started, reverse=True)
-
-    def find(self, query_id: str) -> Running | None:
-        return next((ran for ran in self.recent() if ran.query_id == query_id), None)
+Statement = Running | Ran
 
 
 class Reply(NamedTuple):
@@ -127,11 +83,10 @@ class Reply(NamedTuple):
 class Site:
     """The listening side. `port` is where, once it does."""
 
-    def __init__(self, engine: Engine, account: Account, history: History) -> None:
+    def __init__(self, engine: Engine, accounts: Mapping[str, Account]) -> None:
         self.port = 0
         self._engine = engine
-        self._account = account
-        self._history = history
+        self._accounts = accounts
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -150,12 +105,41 @@ class Site:
     def answer(self, target: str, authorization: str) -> Reply:
         """The page at `target`, for who may see it."""
         parts = urlsplit(target)
-        for pattern, page, public in _PAGES:
+        for pattern, page in _PUBLIC:
+            if pattern.fullmatch(parts.path):
+                return page(self)
+        for pattern, page_of in _PAGES:
             if found := pattern.fullmatch(parts.path):
-                if not public and not self._admits(authorization):
+                account = self._admitted(authorization)
+                if account is None:
                     return _envelope("Access denied", 401, "Unauthorized")
-                return page(self, found, parse_qs(parts.query))
+                id = found.groupdict().get("id") or parse_qs(parts.query).get("query_id", [""])[0]
+                return page_of(self, self._seen_by(account), id)
         return Reply(HTTPStatus.NOT_FOUND, "text/plain", b"")
+
+    def _admitted(self, authorization: str) -> Account | None:
+        scheme, _, encoded = authorization.partition(" ")
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:
+            return None
+        account = self._accounts.get(user)
+        good = account is not None and hmac.compare_digest(password.encode(), account.password.encode())
+        return account if good and scheme.lower() == "basic" else None
+
+    def _statements(self) -> list[Statement]:
+        """All there are to tell of, newest first."""
+        running = [
+            Running(
+                s.running.query_id, s.names.account.name, s.place.database or "", s.running.statement, s.running.started
+            )
+            for s in self._engine.sessions.values()
+            if s.running.statement
+        ]
+        return [*sorted(running, key=lambda each: each.started, reverse=True), *self._engine.history.recent()]
+
+    def _seen_by(self, account: Account) -> list[Statement]:
+        return [each for each in self._statements() if account.is_admin or each.user == account.name]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -186,53 +170,42 @@ class Site:
         except ValueError:  # a target that is none
             return Reply(HTTPStatus.BAD_REQUEST, "text/plain", b"")
 
-    def _admits(self, authorization: str) -> bool:
-        scheme, _, encoded = authorization.partition(" ")
-        try:
-            given = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            return False
-        wanted = f"{self._account.name}:{self._account.password}".encode()
-        return scheme.lower() == "basic" and hmac.compare_digest(given, wanted)
-
     # --- the pages
 
-    def _query_info(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
-        only = query.get("query_id", [""])[0]
-        rows = [self._row(ran) for ran in self._history.recent() if only in ("", ran.query_id)]
+    def _query_info(self, seen: list[Statement], id: str) -> Reply:
+        rows = [self._row(ran) for ran in seen if id in ("", ran.query_id)]
         return _envelope({"column_names": _NAMES, "rows": rows})
 
-    def _row(self, ran: Ran) -> list[str]:
+    def _row(self, ran: Statement) -> list[str]:
         ended = _end(ran)
         times = [f"{ran.started:{_TIME}}", f"{ended:{_TIME}}" if ended else "N/A", _duration(ran.milliseconds)]
         where = ["internal", ran.database, ran.statement]
         return [ran.query_id, f"127.0.0.1:{self.port}", "QUERY", *times, ran.state, ran.user, *where, "N/A", "N/A"]
 
-    def _profile(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
-        ran = self._history.find(found["id"])
+    def _profile(self, seen: list[Statement], id: str) -> Reply:
+        ran = _found(seen, id)
         return _envelope({"profile": ran.profile_text} if ran else {})
 
-    def _marked_profile(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
-        ran = self._history.find(found["id"])
+    def _marked_profile(self, seen: list[Statement], id: str) -> Reply:
+        ran = _found(seen, id)
         if ran is None:
-            return _envelope(f"ID {found['id']} does not exist", 1, "Error")
+            return _envelope(f"ID {id} does not exist", 1, "Error")
         return _envelope(ran.profile_text.replace("\n", "</br>").replace(" ", "&nbsp;&nbsp;"))
 
-    def _plain_profile(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
-        id = query.get("query_id", [""])[0]
-        ran = self._history.find(id)
+    def _plain_profile(self, seen: list[Statement], id: str) -> Reply:
+        ran = _found(seen, id)
         text = ran.profile_text if ran else f"query id {id} not found"
         return Reply(HTTPStatus.OK, "text/plain", text.encode())
 
-    def _bootstrap(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
+    def _bootstrap(self) -> Reply:
         # Without the cluster's token a frontend tells no more than that it is up.
         return _envelope({"replayedJournalId": 0, "queryPort": 0, "rpcPort": 0, "version": ""})
 
-    def _health(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
+    def _health(self) -> Reply:
         return _envelope({"online_backend_num": 1, "total_backend_num": 1})
 
-    def _metrics(self, found: re.Match[str], query: dict[str, list[str]]) -> Reply:
-        ran = self._history.recent()
+    def _metrics(self) -> Reply:
+        ran = self._statements()
         took = sorted(each.milliseconds for each in ran if each.milliseconds is not None)
         since = datetime.now(UTC) - timedelta(seconds=_RATE_SECONDS)
         samples = {
@@ -250,15 +223,21 @@ class Site:
 
 
 _ID: Final = r"(?P<id>[\w-]+)"
-_PAGES: tuple[tuple[re.Pattern[str], Callable[[Site, re.Match[str], dict[str, list[str]]], Reply], bool], ...] = (
-    (re.compile("/rest/v2/manager/query/query_info"), Site._query_info, False),
-    (re.compile(f"/rest/v2/manager/query/profile/text/{_ID}"), Site._profile, False),
-    (re.compile(f"/rest/v1/query_profile/{_ID}"), Site._marked_profile, False),
-    (re.compile("/api/profile/text"), Site._plain_profile, False),
-    (re.compile("/api/bootstrap"), Site._bootstrap, True),
-    (re.compile("/api/health"), Site._health, True),
-    (re.compile("/metrics"), Site._metrics, True),
+_PUBLIC: tuple[tuple[re.Pattern[str], Callable[[Site], Reply]], ...] = (
+    (re.compile("/api/bootstrap"), Site._bootstrap),
+    (re.compile("/api/health"), Site._health),
+    (re.compile("/metrics"), Site._metrics),
 )
+_PAGES: tuple[tuple[re.Pattern[str], Callable[[Site, list[Statement], str], Reply]], ...] = (
+    (re.compile("/rest/v2/manager/query/query_info"), Site._query_info),
+    (re.compile(f"/rest/v2/manager/query/profile/text/{_ID}"), Site._profile),
+    (re.compile(f"/rest/v1/query_profile/{_ID}"), Site._marked_profile),
+    (re.compile("/api/profile/text"), Site._plain_profile),
+)
+
+
+def _found(seen: list[Statement], id: str) -> Statement | None:
+    return next((each for each in seen if each.query_id == id), None)
 
 
 def _envelope(data: Any, code: int = 0, msg: str = "success") -> Reply:
@@ -276,7 +255,7 @@ def _head(reply: Reply) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-def _end(ran: Ran) -> datetime | None:
+def _end(ran: Statement) -> datetime | None:
     return None if ran.milliseconds is None else ran.started + timedelta(milliseconds=ran.milliseconds)
 
 

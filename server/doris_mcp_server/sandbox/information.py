@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from doris_mcp_server.sandbox.columns import INFORMATION_SCHEMA
 from doris_mcp_server.sandbox.describe import (
     CREATED,
     engine_of,
@@ -15,64 +14,56 @@ from doris_mcp_server.sandbox.describe import (
     size_of,
     table_type,
 )
-from doris_mcp_server.sandbox.names import information_type
-from doris_mcp_server.sandbox.tables import DATABASES, INFO_SCHEMA, TABLES, Column, Table
+from doris_mcp_server.sandbox.doris_types import base
+from doris_mcp_server.sandbox.schema import DATABASES, Schema
+from doris_mcp_server.sandbox.sources import sql_path
+from doris_mcp_server.sandbox.table import Column, Table
 
 Counts = Mapping[tuple[str, str, str], int]
+Rows = list[dict[str, Any]]
 
 
-def statements(catalog: str, counts: Counts) -> Iterator[str]:
-    """The DuckDB statements that make the information_schema of one catalog."""
-    for name, columns in INFORMATION_SCHEMA.items():
-        path = f'{catalog}."{INFO_SCHEMA}"."{name}"'
-        fields = ", ".join(f'"{c}" {Column(c, information_type(c), "", "").duckdb_type}' for c in columns)
+def statements(schema: Schema, counts: Counts) -> Iterator[str]:
+    """The DuckDB statements that make the information_schema of each catalog."""
+    rows = {name: list(fill(schema, counts)) for name, fill in FILLED.items()}
+    for table in schema.information:
+        if table.live:
+            continue
+        path = sql_path(table)
+        fields = ", ".join(f'"{c.name}" {c.duckdb_type}' for c in table.columns)
         yield f"CREATE TABLE {path} ({fields})"
-        fill = _FILLED.get(name)
-        rows = (
-            [row for row in fill(counts) if catalog in (row.get("TABLE_CATALOG"), row.get("CATALOG_NAME"))]
-            if fill
-            else []
-        )
-        if rows:
-            values = ", ".join(f"({', '.join(_literal(row.get(c)) for c in columns)})" for row in rows)
+        here = (row for row in rows.get(table.name, ()) if _catalog_of(row) == table.catalog)
+        values = ", ".join(f"({', '.join(_literal(row.get(c.name)) for c in table.columns)})" for row in here)
+        if values:
             yield f"INSERT INTO {path} VALUES {values}"
 
 
-def _info_tables(counts: Counts) -> list[dict[str, Any]]:
-    rows = [
+def _catalog_of(row: Mapping[str, Any]) -> Any:
+    return row.get("TABLE_CATALOG") or row.get("CATALOG_NAME")
+
+
+def _info_tables(schema: Schema, counts: Counts) -> Rows:
+    return [
         {
             **_where(t),
             "TABLE_TYPE": table_type(t),
             "ENGINE": engine_of(t),
-            "TABLE_ROWS": None if t.view else counts[t.path],
-            "AVG_ROW_LENGTH": size_of(t, counts[t.path]) // max(counts[t.path], 1),
-            "DATA_LENGTH": size_of(t, counts[t.path]),
+            "TABLE_ROWS": None if t.view else counts.get(t.path, 0),
+            "AVG_ROW_LENGTH": size_of(t, counts.get(t.path, 0)) // max(counts.get(t.path, 0), 1),
+            "DATA_LENGTH": size_of(t, counts.get(t.path, 0)),
             "INDEX_LENGTH": 0,
             "CREATE_TIME": CREATED,
             "UPDATE_TIME": CREATED,
             "TABLE_COLLATION": "utf-8",
             "TABLE_COMMENT": t.comment,
         }
-        for t in TABLES
+        for t in (*schema.tables, *schema.information)
     ]
-    for catalog in DATABASES:
-        rows += [
-            {
-                "TABLE_CATALOG": catalog,
-                "TABLE_SCHEMA": "information_schema",
-                "TABLE_NAME": name,
-                "TABLE_TYPE": "SYSTEM VIEW",
-                "ENGINE": "SYSTEM VIEW",
-                "TABLE_COMMENT": "",
-            }
-            for name in INFORMATION_SCHEMA
-        ]
-    return rows
 
 
-def _info_columns(counts: Counts) -> list[dict[str, Any]]:
+def _info_columns(schema: Schema, counts: Counts) -> Rows:
     rows = []
-    for t in TABLES:
+    for t in schema.tables:
         for position, c in enumerate(t.columns, 1):
             precision, scale = _decimal(c)
             rows.append(
@@ -81,7 +72,7 @@ def _info_columns(counts: Counts) -> list[dict[str, Any]]:
                     "COLUMN_NAME": c.name,
                     "ORDINAL_POSITION": position,
                     "IS_NULLABLE": "YES" if c.nullable else "NO",
-                    "DATA_TYPE": re.split(r"[(<]", c.type)[0],
+                    "DATA_TYPE": base(c.type),
                     "CHARACTER_MAXIMUM_LENGTH": _characters(c),
                     "NUMERIC_PRECISION": precision,
                     "NUMERIC_SCALE": scale,
@@ -96,7 +87,7 @@ def _info_columns(counts: Counts) -> list[dict[str, Any]]:
     return rows
 
 
-def _info_schemata(counts: Counts) -> list[dict[str, Any]]:
+def _info_schemata(schema: Schema, counts: Counts) -> Rows:
     return [
         {
             "CATALOG_NAME": catalog,
@@ -109,15 +100,15 @@ def _info_schemata(counts: Counts) -> list[dict[str, Any]]:
     ]
 
 
-def _info_views(counts: Counts) -> list[dict[str, Any]]:
+def _info_views(schema: Schema, counts: Counts) -> Rows:
     return [
         {**_where(t), "VIEW_DEFINITION": t.view.format(c="`"), "CHECK_OPTION": "NONE", "IS_UPDATABLE": "NO"}
-        for t in TABLES
+        for t in schema.tables
         if t.view
     ]
 
 
-def _info_partitions(counts: Counts) -> list[dict[str, Any]]:
+def _info_partitions(schema: Schema, counts: Counts) -> Rows:
     return [
         {
             **_where(t),
@@ -125,15 +116,15 @@ def _info_partitions(counts: Counts) -> list[dict[str, Any]]:
             "PARTITION_METHOD": "RANGE" if low else "UNPARTITIONED",
             "PARTITION_EXPRESSION": t.partition_column,
             "PARTITION_DESCRIPTION": range_text(low, high) if low else None,
-            "TABLE_ROWS": counts[t.path] // len(partitions_of(t)),
+            "TABLE_ROWS": counts.get(t.path, 0) // len(partitions_of(t)),
         }
-        for t in TABLES
+        for t in schema.tables
         if is_olap(t)
         for name, low, high in partitions_of(t)
     ]
 
 
-def _info_options(counts: Counts) -> list[dict[str, Any]]:
+def _info_options(schema: Schema, counts: Counts) -> Rows:
     return [
         {
             **_where(t),
@@ -144,12 +135,12 @@ def _info_options(counts: Counts) -> list[dict[str, Any]]:
             "BUCKETS_NUM": t.buckets,
             "PARTITION_NUM": len(partitions_of(t)),
         }
-        for t in TABLES
+        for t in schema.tables
         if is_olap(t)
     ]
 
 
-_FILLED: dict[str, Callable[[Counts], list[dict[str, Any]]]] = {
+FILLED: dict[str, Callable[[Schema, Counts], Rows]] = {
     "tables": _info_tables,
     "columns": _info_columns,
     "schemata": _info_schemata,

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from doris_mcp_server.sandbox.names import DEMO
+from doris_mcp_server.sandbox.versions import DEMO
 
 COLUMN = "Explain String(Nereids Planner)"
 _NODES = {

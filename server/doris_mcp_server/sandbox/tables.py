@@ -1,64 +1,10 @@
-"""What the demo data is: each table's types, keys, comments and partitions, and the SQL that fills it.
+"""The demo data: each table's types, keys, comments and partitions, and the SQL that fills it.
 
 One declaration per table serves both sides: `data` makes DuckDB tables from it, `catalog` answers SHOW, DESC
 and information_schema from it. Values come from DuckDB's hash of the row number, so every start agrees.
 """
 
-from dataclasses import dataclass
-
-INTERNAL = "internal"
-# DuckDB keeps the name information_schema for itself; dialect.py maps Doris' one onto this.
-INFO_SCHEMA = "__information_schema"
-DATABASES = {
-    INTERNAL: ("__internal_schema", "information_schema", "mysql", "ops", "ssb"),
-    "lake": ("information_schema", "mysql", "raw"),
-}
-
-_DUCKDB_TYPES = {"datetime": "TIMESTAMP", "string": "VARCHAR", "largeint": "HUGEINT"}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its Doris type, its comment, and the DuckDB expression that fills it."""
-
-    name: str
-    type: str
-    comment: str
-    value: str
-    nullable: bool = False
-
-    @property
-    def duckdb_type(self) -> str:
-        if self.type.startswith("array<"):
-            return f"{Column('', self.type[6:-1], '', '').duckdb_type}[]"
-        if self.type.startswith(("varchar", "char")):
-            return "VARCHAR"
-        return _DUCKDB_TYPES.get(self.type, self.type.upper())
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table or view. `key`: its leading key columns; `partitions`: (name, low, high) of a RANGE."""
-
-    catalog: str
-    database: str
-    name: str
-    comment: str
-    columns: tuple[Column, ...]
-    source: str
-    key: tuple[str, ...] = ()
-    buckets: int = 1
-    partition_column: str | None = None
-    partitions: tuple[tuple[str, str, str], ...] = ()
-    inverted_index: str | None = None
-    view: str | None = None
-    # Rows per row of the fact table, and the least number of them; None where `source` fixes it.
-    size: tuple[float, int] | None = None
-
-    @property
-    def path(self) -> tuple[str, str, str]:
-        return self.catalog, self.database, self.name
-
+from doris_mcp_server.sandbox.table import INTERNAL, LAKE, Column, Table
 
 _YEARS = range(1992, 1999)
 _REGIONS = "['AFRICA','AMERICA','ASIA','EUROPE','MIDDLE EAST']"
@@ -295,7 +241,7 @@ TABLES: tuple[Table, ...] = (
         inverted_index="message",
     ),
     Table(
-        "lake",
+        LAKE,
         "raw",
         "clicks",
         "Clicks as the web servers wrote them (an external table)",

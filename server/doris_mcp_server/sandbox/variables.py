@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from doris_mcp_server.sandbox.names import DEMO, UNKNOWN_VARIABLE, WRONG_VALUE, fault, read_only
+from doris_mcp_server.sandbox.faults import UNKNOWN_VARIABLE, WRONG_VALUE, fault, read_only
+from doris_mcp_server.sandbox.versions import LATEST, Version
 
 VERSION = "5.7.99"
 DEFAULTS = {
@@ -55,10 +56,17 @@ DEFAULTS = {
     "tx_isolation": "READ-COMMITTED",
     "tx_read_only": "false",
     "version": VERSION,
-    "version_comment": DEMO,
+    "version_comment": LATEST.comment,
     "wait_timeout": "28800",
     "workload_group": "normal",
 }
+
+
+def defaults(version: Version) -> dict[str, str]:
+    """What the variables of a new session are in one line of Doris."""
+    return {**DEFAULTS, "version_comment": version.comment}
+
+
 _FIXED = frozenset(["license", "system_time_zone", "version", "version_comment"])
 _WHOLE_NUMBERS = frozenset(name for name, value in DEFAULTS.items() if value.isdigit())
 _ASSIGNMENT = re.compile(

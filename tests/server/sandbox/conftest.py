@@ -1,51 +1,144 @@
-"""One demo engine for all the tests here, and real aiomysql connections to it."""
+"""Demo engines for all the tests here, and real connections to them."""
 
 import asyncio
 import contextlib
+import datetime
+import ipaddress
+import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import aiomysql
 import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from doris_mcp_server import sandbox
 from doris_mcp_server.sandbox.endpoint import Sandbox
+from doris_mcp_server.sandbox.options import Options
 
 PASSWORD = "demo-password"
 ROWS = 2000
+ACCOUNTS = [
+    {"user": "weak", "password": "weak-password", "grants": ["internal.ssb.customer"]},
+    {"user": "ops", "password": "ops-password", "grants": ["internal.ops.*", "lake.raw.clicks"]},
+    {"user": "viewer", "password": "", "grants": ["internal.ssb.revenue_by_year"]},
+    {"user": "busy", "password": "", "grants": ["*"], "max_user_connections": 2},
+]
 
+Start = Callable[..., Sandbox]
 Connect = Callable[..., AbstractAsyncContextManager[aiomysql.Connection]]
 Ask = Callable[..., Awaitable[tuple[list[str], list[tuple[Any, ...]]]]]
 
 
+class Certificate(NamedTuple):
+    """Of 127.0.0.1, signed by itself."""
+
+    cert: Path
+    key: Path
+
+    def client(self) -> ssl.SSLContext:
+        """A context that trusts this certificate and nothing else."""
+        return ssl.create_default_context(cafile=str(self.cert))
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._loop = make()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Sandbox]:
-    """In a thread with a loop of its own: it outlives the loop of each test."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
+def start() -> Iterator[Start]:
+    """Give the engine of these options, started when it is first asked for; it outlives the loop of each test."""
+    loops: dict[Any, Loop] = {}
+    engines: dict[Any, Sandbox] = {}
 
-    def wait(work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=60)
+    def started(options: Options | None = None, make: Any = asyncio.new_event_loop) -> Sandbox:
+        options = options or Options(http_port=0)
+        loop = loops[make] = loops.get(make) or Loop(make)
+        if (make, options) not in engines:
+            made = sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS, options)
+            engines[make, options] = loop.wait(made)
+        return engines[make, options]
 
-    running = wait(sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS, http_port=0))
     try:
-        yield running
+        yield started
     finally:
-        wait(running.close())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        for (make, _), engine in engines.items():
+            loops[make].wait(engine.close())
+        for loop in loops.values():
+            loop.close()
+
+
+@pytest.fixture(scope="session")
+def engine(start: Start) -> Sandbox:
+    return start()
+
+
+@pytest.fixture(scope="session")
+def guarded(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """An engine with ACCOUNTS beside root."""
+    file = tmp_path_factory.mktemp("accounts") / "accounts.json"
+    file.write_text(json.dumps(ACCOUNTS))
+    return start(Options(accounts=file))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = Certificate(folder / "cert.pem", folder / "key.pem")
+    files.cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def make_loop(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture
 def connect(engine: Sandbox) -> Connect:
     @contextlib.asynccontextmanager
     async def open_one(**options: Any) -> AsyncIterator[aiomysql.Connection]:
-        given = {"user": "root", "password": PASSWORD, "db": "ssb", "autocommit": True, **options}
-        connection = await aiomysql.connect(host="127.0.0.1", port=engine.port, **given)
+        given = {"port": engine.port, "user": "root", "password": PASSWORD, "db": "ssb", "autocommit": True, **options}
+        connection = await aiomysql.connect(host="127.0.0.1", **given)
         try:
             yield connection
         finally:
@@ -54,12 +147,32 @@ def connect(engine: Sandbox) -> Connect:
     return open_one
 
 
+async def close_secured(connection: Any) -> None:
+    """Close a connection of either driver that uses TLS; aiomysql does not wait for the end of it, as asyncmy does."""
+    writer = getattr(connection, "_writer", None)
+    await connection.ensure_closed()
+    if writer:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 async def query(connection: aiomysql.Connection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one statement."""
     async with connection.cursor() as cursor:
         await cursor.execute(sql)
         rows = await cursor.fetchall()
         return [d[0] for d in cursor.description or ()], list(rows)
+
+
+async def until_running(connection: aiomysql.Connection, marker: str, *, running: bool = True) -> dict[str, Any] | None:
+    """Wait until the process list shows (or no longer shows) a statement with `marker`; gives its row."""
+    async with asyncio.timeout(30):
+        while True:
+            names, rows = await query(connection, "SHOW PROCESSLIST")
+            found = [dict(zip(names, row, strict=True)) for row in rows]
+            found = [row for row in found if marker in row["Info"] and row["CurrentConnected"] == "No"]
+            if bool(found) is running:
+                return found[0] if found else None
 
 
 @pytest.fixture

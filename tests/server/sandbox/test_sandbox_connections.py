@@ -11,20 +11,12 @@ import pytest
 from doris_mcp_server import sandbox
 from doris_mcp_server.errors import ConfigError
 
-from .conftest import query
+from .conftest import query, until_running
 
 SLOW = "SELECT sum(a.lo_quantity * b.lo_tax * c.lo_tax) FROM lineorder a CROSS JOIN lineorder b CROSS JOIN lineorder c"
 
-
-async def until_running(connection, marker, *, running=True):
-    """Wait until the process list shows (or no longer shows) a statement with `marker`; gives its row."""
-    async with asyncio.timeout(30):
-        while True:
-            names, rows = await query(connection, "SHOW PROCESSLIST")
-            found = [dict(zip(names, row, strict=True)) for row in rows]
-            found = [row for row in found if marker in row["Info"] and row["CurrentConnected"] == "No"]
-            if bool(found) is running:
-                return found[0] if found else None
+_BODY = struct.pack("<IIB23s", 0x81A200, 1 << 24, 45, b"") + b"root\x00" + b"\x00" + b"mysql_native_password\x00"
+LOGIN = len(_BODY).to_bytes(3, "little") + b"\x01" + _BODY  # without a password
 
 
 async def test_a_client_sees_doris(connect):
@@ -49,13 +41,7 @@ async def test_after_a_refused_login_no_command_is_taken(engine, sequence):
     try:
         async with asyncio.timeout(30):
             await reader.readexactly(int.from_bytes((await reader.readexactly(4))[:3], "little"))
-            login = (
-                struct.pack("<IIB23s", 0x81A200, 1 << 24, 45, b"")
-                + b"root\x00"
-                + b"\x00"
-                + b"mysql_native_password\x00"
-            )
-            writer.write(len(login).to_bytes(3, "little") + b"\x01" + login)
+            writer.write(LOGIN)
             head = await reader.readexactly(4)
             answer = await reader.readexactly(int.from_bytes(head[:3], "little"))
             assert answer[:3] == b"\xff" + (1045).to_bytes(2, "little")
@@ -173,6 +159,35 @@ async def test_sleep_answers_true_and_many_sleepers_hold_nobody_up(connect):
 
     async with asyncio.timeout(30):
         await asyncio.gather(*(sleeper() for _ in range(50)))
+
+
+async def test_a_frontend_that_is_not_ready_says_so_and_recovers(connect):
+    running = await sandbox.start("127.0.0.1", 0, "root", "x", 10)
+    try:
+        async with connect(port=running.port, password="x") as connection:
+            running.engine.ready = False
+            for statement in ("SELECT 1", "SHOW DATABASES", "USE ops"):
+                with pytest.raises(pymysql.err.MySQLError, match="Node catalog is not ready, please wait"):
+                    await query(connection, statement)
+            running.engine.ready = True
+            assert (await query(connection, "SELECT 1"))[1] == [(1,)]
+    finally:
+        await running.close()
+
+
+async def test_a_login_may_come_byte_by_byte(engine):
+    reader, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+    try:
+        async with asyncio.timeout(30):
+            await reader.readexactly(int.from_bytes((await reader.readexactly(4))[:3], "little"))
+            for byte in LOGIN:
+                writer.write(bytes([byte]))
+                await writer.drain()
+            head = await reader.readexactly(4)
+            answer = await reader.readexactly(int.from_bytes(head[:3], "little"))
+            assert answer[:3] == b"\xff" + (1045).to_bytes(2, "little")
+    finally:
+        writer.close()
 
 
 async def test_prepared_statements_and_unknown_commands_are_refused(connect):

@@ -56,18 +56,18 @@ async def running(connect: Connect, pages: Pages) -> AsyncIterator[str]:
     async with connect() as connection:
         task = asyncio.create_task(query(connection, "SELECT sleep(30) AS `a b`"))
         async with asyncio.timeout(LIMIT):
-            while not (rows := (await pages.data(f"{QUERY}/query_info"))["rows"]):
+            while (row := (await pages.data(f"{QUERY}/query_info"))["rows"][0])[6] != "RUNNING":
                 await asyncio.sleep(0.01)
-        yield rows[0][0]
+        yield row[0]
         async with connect() as other:
-            await query(other, f"KILL QUERY '{rows[0][0]}'")
+            await query(other, f"KILL QUERY '{row[0]}'")
         await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_queries_under_way(pages: Pages, running: str, engine: Sandbox) -> None:
     found = await pages.data(f"{QUERY}/query_info")
     assert len(found["column_names"]) == 10
-    (row,) = found["rows"]
+    row = found["rows"][0]  # newest first, and before them what still runs
     id, node, kind, _, end, took, state, user, catalog, database, statement, *plans = row
     assert (id, node, kind) == (running, f"127.0.0.1:{engine.http_port}", "QUERY")
     assert (end, took, state, user) == ("N/A", "N/A", "RUNNING", "root")

@@ -13,6 +13,10 @@ from typing import Any
 
 import aiohttp
 import aiomysql
+import pymysql
+import pytest
+
+from .conftest import Certificate, close_secured
 
 LIMIT = 60
 
@@ -106,6 +110,43 @@ async def test_a_taken_port_is_one_line_with_the_fix():
             assert await asyncio.wait_for(process.wait(), LIMIT) == 1
             said = (await process.stderr.read()).decode().splitlines()
     assert len(said) == 1 and "cannot listen on 127.0.0.1" in said[0] and "--port" in said[0]
+
+
+async def test_version_accounts_and_tls_come_from_the_command_line(tmp_path: Path, certificate: Certificate):
+    accounts = tmp_path / "accounts.json"
+    accounts.write_text('[{"user": "ann", "password": "s3cret", "grants": ["internal.ops.*"]}]')
+    tls = ("--tls-cert", str(certificate.cert), "--tls-key", str(certificate.key), "--require-tls")
+    async with launch("--doris-version", "2.1", "--accounts", str(accounts), *tls) as (_, port):
+        ann = {"host": "127.0.0.1", "port": port, "user": "ann", "password": "s3cret"}
+        with pytest.raises(pymysql.err.MySQLError, match="require_secure_transport"):
+            await aiomysql.connect(**ann)
+        connection = await aiomysql.connect(**ann, ssl=certificate.client())
+        async with connection.cursor() as cursor:
+            await cursor.execute("SELECT @@version_comment")
+            assert "doris-2.1." in (await cursor.fetchone())[0]
+            await cursor.execute("SHOW DATABASES")
+            assert ("ops",) in (rows := await cursor.fetchall()) and ("ssb",) not in rows
+        await close_secured(connection)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--accounts", "{folder}/missing.json"), "missing.json: No such file"),
+        (("--accounts", "{folder}/bad.json"), "bad.json, entry 1: grants is missing"),
+        (("--tls-cert", "{folder}/bad.json"), "--tls-cert and --tls-key go together"),
+        (("--tls-cert", "{folder}/bad.json", "--tls-key", "{folder}/bad.json"), "--tls-key"),
+        (("--password-file", "{folder}/missing"), "missing: No such file"),
+        (("--doris-version", "1.2"), "invalid choice"),
+    ],
+)
+async def test_a_bad_option_is_two_lines_without_a_traceback_or_a_password(tmp_path: Path, options, words):
+    (tmp_path / "bad.json").write_text('[{"user": "ann", "password": "s3cret"}]')
+    async with launch(*(option.format(folder=tmp_path) for option in options)) as (process, port):
+        assert port == 0
+        assert await asyncio.wait_for(process.wait(), LIMIT) == 2
+        said = (await process.stderr.read()).decode()
+    assert words in said and "Traceback" not in said and "s3cret" not in said
 
 
 async def test_an_open_address_needs_a_password():

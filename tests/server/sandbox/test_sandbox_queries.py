@@ -172,7 +172,7 @@ async def test_duckdb_itself_is_locked(engine, tmp_path: Path):
     """The second wall, behind the statement check."""
     secret = tmp_path / "secret.csv"
     secret.write_text("found,me\n")
-    cursor = engine._engine.cursor()
+    cursor = engine.engine.cursor()
     try:
         for statement in (
             f"SELECT * FROM read_csv('{secret}')",

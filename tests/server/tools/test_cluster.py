@@ -18,6 +18,7 @@ from doris_mcp_server.doris.capabilities import Capabilities, Nodes
 from doris_mcp_server.doris.http.profiles import RecentQuery
 from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.errors import ConfigError, DorisError, DorisRefusedLogin, DorisUnavailable, QueryFailed
+from doris_mcp_server.sandbox.options import Options
 from doris_mcp_server.tools import Context, by_name
 
 from .conftest import LIMIT, call, routes_to
@@ -41,7 +42,7 @@ SQL = "SELECT sleep(30) AS slept"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def context() -> AsyncIterator[Context]:
-    engine = await sandbox.start("127.0.0.1", 0, "root", "pw", 200, http_port=0)
+    engine = await sandbox.start("127.0.0.1", 0, "root", "pw", 200, Options(http_port=0))
     cluster = Cluster(
         frontends=(f"127.0.0.1:{engine.port}",),
         http_port=engine.http_port,
@@ -92,10 +93,10 @@ async def under_way(context: Context) -> AsyncIterator[dict[str, Any]]:
     work = context.doris.query(SQL, catalog=None, database=None, limits=LIMITS)
     running = asyncio.create_task(work)
     async with asyncio.timeout(LIMIT):
-        while not (found := (await call(context, "list_recent_queries"))["queries"]):
+        while (found := (await call(context, "list_recent_queries"))["queries"][0])["state"] != "RUNNING":
             await asyncio.sleep(0.01)
     try:
-        yield found[0]
+        yield found
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -123,7 +124,8 @@ async def test_health_of_the_demo_engine(context: Context) -> None:
     assert answer["missing"] == []
     (frontend,) = answer["frontends"]
     assert frontend["problem"] is None and frontend["connections"] >= 1
-    assert (frontend["query_errors"], frontend["heap_used_bytes"]) == (0, None)
+    assert 0 <= frontend["query_errors"] < frontend["queries"]
+    assert frontend["heap_used_bytes"] is None
 
 
 async def test_another_account_is_refused(context: Context) -> None:
