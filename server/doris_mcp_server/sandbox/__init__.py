@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def start(host: str, port: int, user: str, password: str, rows: int, options: Options | None = None) -> "Sandbox":
+async def start(
+    host: str, port: int, user: str, password: str, rows: int, *, options: Options | None = None
+) -> "Sandbox":
     """Start a demo engine in this process; `.port` and `.http_port` tell where, `await .close()` ends it.
 
     Raises ConfigError without the `sandbox` extra, for an empty password off loopback and for a bad file, OSError
@@ -124,7 +126,7 @@ async def _serve(args: argparse.Namespace, password: str, options: Options) -> N
         loop.add_signal_handler(number, stop.set)
     if args.exit_with_parent:
         loop.add_reader(sys.stdin.fileno(), _at_end, stop)
-    sandbox = await start(args.host, args.port, args.user, password, args.rows, options)
+    sandbox = await start(args.host, args.port, args.user, password, args.rows, options=options)
     try:
         if args.ready_fd is not None:
             with os.fdopen(args.ready_fd, "w") as ready:

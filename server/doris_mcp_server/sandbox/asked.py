@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from doris_mcp_server.sandbox.describe import size_of
+from doris_mcp_server.sandbox.faults import fault
 from doris_mcp_server.sandbox.names import Names, Place, unquote
 from doris_mcp_server.sandbox.table import Table
 
 NAME = r"(?:`[^`]+`|[\w$-]+)"
 PATH = rf"(?P<a>{NAME})(?:\s*\.\s*(?P<b>{NAME}))?(?:\s*\.\s*(?P<c>{NAME}))?"
-LIKE = r"(?:\s+LIKE\s+(?P<like>'[^']*'|\"[^\"]*\"))?"
+TEXT = r"(?:'[^']*'|\"[^\"]*\")"
+FILTER = rf"(?: LIKE (?P<like>{TEXT})| WHERE `?(?P<where>\w+)`?\s*(?P<how>=|LIKE)\s*(?P<wanted>{TEXT}))?"
+# Which partitions are meant is read and not heeded: statistics here are of whole tables.
+PARTITIONS = r"(?:\s+PARTITIONS?\s*(?:\([^)]*\)|[\w`]+))?"
 DATABASE = rf"(?:(?P<cat>{NAME})\s*\.\s*)?(?P<db>{NAME})"
 
 
@@ -71,10 +75,22 @@ class Asked:
         catalog = self.names.find_catalog(self.given("cat") or self.place.catalog)
         return Place(catalog, self.names.find_database(catalog, self.given("db") or self.place.database))
 
+    def listing(self, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Answer:
+        """The rows that WHERE lets through; it names a column of the answer. Raises Doris' error for another."""
+        where, wanted = self.given("where"), self.given("wanted")
+        if where is None or wanted is None:
+            return Answer(columns, rows)
+        folded = [column.lower() for column in columns]
+        if where.lower() not in folded:
+            raise fault(f"Unknown column '{where}' in 'where clause'")
+        at = folded.index(where.lower())
+        fits = like(wanted) if self.found["how"].upper() == "LIKE" else wanted.__eq__
+        return Answer(columns, [row for row in rows if fits(row[at])])
+
     def answer(self, show: str, *rows: Mapping[str, Any], otherwise: str | None = "") -> Answer:
         """Rows by column name, in the order of this line of Doris; `otherwise` where a row does not tell."""
         columns = self.names.schema.show[show]
-        return Answer(columns, [tuple(row.get(name, otherwise) for name in columns) for row in rows])
+        return self.listing(columns, [tuple(row.get(name, otherwise) for name in columns) for row in rows])
 
 
 def form(text: str) -> re.Pattern[str]:

@@ -5,7 +5,7 @@ Everything here is text, as most of Doris' own SHOW answers are.
 
 from typing import Any
 
-from doris_mcp_server.sandbox.asked import DATABASE, LIKE, NAME, PATH, Answer, Asked, Forms, form
+from doris_mcp_server.sandbox.asked import DATABASE, FILTER, NAME, PARTITIONS, PATH, Answer, Asked, Forms, form
 from doris_mcp_server.sandbox.describe import CREATED, ddl, engine_of, is_olap, table_type
 from doris_mcp_server.sandbox.table import INTERNAL, LAKE, Column, Table
 from doris_mcp_server.sandbox.versions import DEMO
@@ -45,11 +45,11 @@ def _tables(asked: Asked) -> Answer:
     title = f"Tables_in_{where.database}"
     tables = [t for t in asked.names.tables(where.catalog, str(where.database)) if asked.like(t.name)]
     if (asked.given("kind") or "").upper() == "VIEWS":
-        return Answer((title,), [(t.name,) for t in tables if t.view])
+        tables = [t for t in tables if t.view]
     if not asked.found["full"]:
-        return Answer((title,), [(t.name,) for t in tables])
+        return asked.listing((title,), [(t.name,) for t in tables])
     rows = [(t.name, table_type(t), *(("V2", "V3") if is_olap(t) else ("NONE", "NONE"))) for t in tables]
-    return Answer((title, "Table_type", "Storage_format", "Inverted_index_storage_format"), rows)
+    return asked.listing((title, "Table_type", "Storage_format", "Inverted_index_storage_format"), rows)
 
 
 def _table_status(asked: Asked) -> Answer:
@@ -154,33 +154,33 @@ def _kind(catalog: str) -> str:
     return "internal" if catalog == INTERNAL else "hms"
 
 
-def _nothing(asked: Asked) -> Answer:
-    return asked.answer("warnings")
+def _views_of(asked: Asked) -> Answer:
+    read = asked.table()
+    views = (view for view in asked.names.tables(read.catalog, read.database) if _reads(view, read))
+    return asked.answer("view", *({"View": view.name, "Create View": ddl(view)} for view in views))
 
 
-def _collation(asked: Asked) -> Answer:
-    values = ("utf8mb4_0900_bin", "utf8mb4", "309", "Yes", "Yes", "1")
-    return Answer(asked.names.schema.show["collation"], [values])
+def _reads(view: Table, table: Table) -> bool:
+    return f"{{c}}{table.name}{{c}}" in (view.view or "")
 
 
 FORMS: Forms = (
-    (form(rf"SHOW CATALOGS{LIKE}"), _catalogs),
+    (form(rf"SHOW CATALOGS{FILTER}"), _catalogs),
     (form(rf"SHOW CATALOG (?P<name>{NAME})"), _catalog),
-    (form(rf"SHOW (?:DATABASES|SCHEMAS)(?: (?:FROM|IN) (?P<catalog>{NAME}))?{LIKE}"), _databases),
-    (form(rf"SHOW (?P<full>FULL )?(?P<kind>TABLES|VIEWS)(?: (?:FROM|IN) {DATABASE})?{LIKE}"), _tables),
-    (form(rf"SHOW TABLE STATUS(?: (?:FROM|IN) {DATABASE})?{LIKE}"), _table_status),
+    (form(rf"SHOW (?:DATABASES|SCHEMAS)(?: (?:FROM|IN) (?P<catalog>{NAME}))?{FILTER}"), _databases),
+    (form(rf"SHOW (?P<full>FULL )?(?P<kind>TABLES|VIEWS)(?: (?:FROM|IN) {DATABASE})?{FILTER}"), _tables),
+    (form(rf"SHOW TABLE STATUS(?: (?:FROM|IN) {DATABASE})?{FILTER}"), _table_status),
     (form(rf"(?:DESC|DESCRIBE|EXPLAIN) {PATH} ALL"), _describe_all),
-    (form(rf"(?:DESC|DESCRIBE|EXPLAIN) {PATH}"), _describe),
+    (form(rf"(?:DESC|DESCRIBE|EXPLAIN) {PATH}{PARTITIONS}"), _describe),
     (
         form(
             rf"SHOW (?P<full>FULL )?(?:COLUMNS|FIELDS) (?:FROM|IN) {PATH}"
-            rf"(?: (?:FROM|IN) (?P<database>{NAME}))?{LIKE}"
+            rf"(?: (?:FROM|IN) (?P<database>{NAME}))?{FILTER}"
         ),
         _columns,
     ),
     (form(rf"SHOW (?:BRIEF )?CREATE (?:TABLE|VIEW) {PATH}"), _create_table),
     (form(rf"SHOW CREATE (?:DATABASE|SCHEMA) {DATABASE}"), _create_database),
     (form(rf"SHOW CREATE CATALOG (?P<name>{NAME})"), _create_catalog),
-    (form(r"SHOW (?:WARNINGS|ERRORS)"), _nothing),
-    (form(r"SHOW COLLATION"), _collation),
+    (form(rf"SHOW VIEW (?:FROM|IN) {PATH}(?: (?:FROM|IN) (?P<database>{NAME}))?"), _views_of),
 )

@@ -89,6 +89,20 @@ _SHOW = {
         "CloudCluster@3.0"
     ),
     "variables": "Variable_name Value Default_Value Changed",
+    "view": "View Create+View",
+    "constraints": "Name Type Definition",
+    "column histogram": "column_name data_type sample_rate num_buckets buckets",
+    "index stats": "table_name index_name analyze_row_count report_row_count report_row_count_for_nereids",
+    "data skew": "PartitionName BucketIdx AvgRowCount AvgDataSize Graph Percent",
+    "data types": "TypeName Size",
+    "dynamic partition tables": (
+        "TableName Enable TimeUnit Start End Prefix Buckets ReplicationNum ReplicaAllocation StartOf LastUpdateTime "
+        "LastSchedulerTime State LastCreatePartitionMsg LastDropPartitionMsg ReservedHistoryPeriods"
+    ),
+    "functions": "Function+Name",
+    "full functions": "Signature Return+Type Function+Type Intermediate+Type Properties",
+    "charset": "Charset Description Default+collation Maxlen",
+    "engines": "Engine Support Comment Transactions XA Savepoints",
     "warnings": "Level Code Message",
     "grants": (
         "UserIdentity Comment Password Roles GlobalPrivs CatalogPrivs DatabasePrivs TablePrivs ColPrivs ResourcePrivs "

@@ -64,4 +64,5 @@ _MACROS = {
     "ELSE CAST(floor((x - a) * n / (b - a)) AS BIGINT) + 1 END",
 }
 
+NAMES = frozenset(name.partition("(")[0] for name in _MACROS)
 MACROS = tuple(f"CREATE MACRO main.{name} AS {body}" for name, body in _MACROS.items())

@@ -8,8 +8,20 @@ from typing import Any
 import duckdb
 from mysql_mimic.errors import MysqlError
 
-from doris_mcp_server.sandbox import catalog, dialect, live, nodes, plan, processes, query, results, storage, variables
-from doris_mcp_server.sandbox.asked import NAME, Answer, Asked, form, like
+from doris_mcp_server.sandbox import (
+    catalog,
+    dialect,
+    features,
+    live,
+    nodes,
+    plan,
+    processes,
+    query,
+    results,
+    storage,
+    variables,
+)
+from doris_mcp_server.sandbox.asked import FILTER, NAME, TEXT, Answer, Asked, form
 from doris_mcp_server.sandbox.engine import Engine
 from doris_mcp_server.sandbox.faults import UNKNOWN_VARIABLE, fault, not_ready, not_supported
 from doris_mcp_server.sandbox.history import Ran
@@ -206,13 +218,13 @@ class Session:
         return results.text(Answer(columns, rows))
 
     def _show_variables(self, found: re.Match[str]) -> Result:
-        matches = like(found["like"][1:-1]) if found["like"] else lambda name: True
+        asked = Asked(found, self.names, self.place, self.engine.facts)
         rows = []
         for name, default in self.engine.variables.items():
-            if matches(name):
+            if asked.like(name):
                 value = self.variable(name)
                 rows.append((name, value, default, "1" if value != default else "0"))
-        return results.text(Answer(self.names.schema.show["variables"], rows))
+        return results.text(asked.listing(self.names.schema.show["variables"], rows))
 
     def _grants(self, found: re.Match[str]) -> Result:
         account = self.names.account
@@ -233,7 +245,6 @@ class Session:
         raise fault(f"try visit {address}, show query/load profile syntax is a deprecated feature")
 
 
-_TEXT = r"'[^']*'|\"[^\"]*\""
 _ACTS: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Result | None]], ...] = (
     (form(rf"USE (?:(?P<catalog>{NAME})\s*\.\s*)?(?P<database>{NAME})"), Session._use),
     (form(rf"SWITCH (?P<catalog>{NAME})"), Session._switch),
@@ -241,11 +252,11 @@ _ACTS: tuple[tuple[re.Pattern[str], Callable[[Session, re.Match[str]], Result | 
     (form(r"BEGIN|COMMIT|ROLLBACK|START TRANSACTION(?: READ ONLY)?"), Session._nothing),
     (form(r"KILL (?:(?P<kind>QUERY|CONNECTION) )?(?P<id>\d+|'[\w-]+'|\"[\w-]+\"|[\w-]+)"), Session._kill),
     (form(r"SHOW (?:FULL )?PROCESSLIST"), Session._processlist),
-    (form(rf"SHOW (?:(?:GLOBAL|SESSION) )?VARIABLES(?: LIKE (?P<like>{_TEXT}))?"), Session._show_variables),
+    (form(rf"SHOW (?:(?:GLOBAL|SESSION|LOCAL) )?VARIABLES{FILTER}"), Session._show_variables),
     (form(r"SHOW (?:ALL )?GRANTS"), Session._grants),
-    (form(rf"SHOW (?:QUERY|LOAD) PROFILE(?: (?P<path>{_TEXT}))?"), Session._profile),
+    (form(rf"SHOW (?:QUERY|LOAD) PROFILE(?: (?P<path>{TEXT}))?"), Session._profile),
 )
-_SHOWS = (*catalog.FORMS, *storage.FORMS, *nodes.FORMS)
+_SHOWS = (*catalog.FORMS, *storage.FORMS, *nodes.FORMS, *features.FORMS)
 _EXPLAIN = form(
     r"(?:EXPLAIN|DESC|DESCRIBE)"
     r"(?: (?:PARSED|ANALYZED|REWRITTEN|LOGICAL|OPTIMIZED|PHYSICAL|SHAPE|MEMO|DISTRIBUTED|ALL))?"

@@ -1,30 +1,24 @@
 """SHOW of what lies below a table: its partitions, indexes, sizes and statistics."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from doris_mcp_server.sandbox.asked import PATH, Answer, Asked, Forms, form, like
+from doris_mcp_server.sandbox.asked import DATABASE, FILTER, NAME, PARTITIONS, PATH, Answer, Asked, Forms, form
 from doris_mcp_server.sandbox.describe import CREATED, is_olap, partitions_of, range_text
 from doris_mcp_server.sandbox.faults import fault
 from doris_mcp_server.sandbox.names import unquote
 from doris_mcp_server.sandbox.table import Column, Table
 
+_COLUMNS = r"\s*(?:\((?P<columns>[^)]*)\))?"
+
 
 def _partitions(asked: Asked) -> Answer:
     table = _olap(asked.table())
-    named = _filter(asked)
-    rows = [row for row in _partition_rows(asked, table) if named(row["PartitionName"])]
-    if (asked.given("direction") or "").upper() == "DESC":
-        rows.reverse()
+    temporary = asked.found["temporary"]  # there are none
+    answer = asked.answer("partitions", *(() if temporary else _partition_rows(asked, table)), otherwise=None)
+    rows = answer.rows[:: -1 if (asked.given("direction") or "").upper() == "DESC" else 1]
     skip, most = int(asked.found["skip"] or 0), asked.found["most"]
-    return asked.answer("partitions", *rows[skip : skip + int(most) if most else None], otherwise=None)
-
-
-def _filter(asked: Asked) -> Callable[[str], bool]:
-    wanted = asked.given("wanted")
-    if wanted is None:
-        return lambda name: True
-    return like(wanted) if asked.found["how"].upper() == "LIKE" else lambda name: name == wanted
+    return Answer(answer.columns, rows[skip : skip + int(most) if most else None])
 
 
 def _partition_rows(asked: Asked, table: Table) -> Iterable[dict[str, Any]]:
@@ -66,6 +60,51 @@ def _index(asked: Asked) -> Answer:
         "Properties": '("parser" = "english")',
     }
     return asked.answer("index", row)
+
+
+def _dynamic(asked: Asked) -> Answer:
+    asked.database()
+    return asked.answer("dynamic partition tables")
+
+
+def _constraints(asked: Asked) -> Answer:
+    asked.table()
+    return asked.answer("constraints")
+
+
+def _histogram(asked: Asked) -> Answer:
+    asked.table()
+    return asked.answer("column histogram")
+
+
+def _index_stats(asked: Asked) -> Answer:
+    table = asked.table()
+    count = str(asked.facts.rows(table))
+    row = {
+        "table_name": table.name,
+        "index_name": asked.given("index"),
+        "analyze_row_count": count,
+        "report_row_count": count,
+        "report_row_count_for_nereids": count,
+    }
+    return asked.answer("index stats", row)
+
+
+def _skew(asked: Asked) -> Answer:
+    table = _olap(asked.table())
+    tablets = _replicas(table)
+    rows = [
+        {
+            "PartitionName": name,
+            "BucketIdx": str(bucket),
+            "AvgRowCount": str(asked.facts.rows(table) // tablets),
+            "AvgDataSize": str(asked.facts.size(table) // tablets),
+            "Percent": f"{100 / table.buckets:.2f}%",
+        }
+        for name, *_ in partitions_of(table)
+        for bucket in range(table.buckets)
+    ]
+    return asked.answer("data skew", *rows)
 
 
 def _table_stats(asked: Asked) -> Answer:
@@ -153,19 +192,23 @@ def _olap(table: Table) -> Table:
     return table
 
 
-_TEXT = r"'[^']*'|\"[^\"]*\""
 FORMS: Forms = (
     (
         form(
-            rf"SHOW PARTITIONS FROM {PATH}(?: WHERE `?PartitionName`?\s*(?P<how>=|LIKE)\s*(?P<wanted>{_TEXT}))?"
+            rf"SHOW (?P<temporary>TEMPORARY )?PARTITIONS FROM {PATH}{FILTER}"
             r"(?: ORDER BY `?(?:PartitionId|PartitionName)`?(?: (?P<direction>ASC|DESC))?)?"
             r"(?: LIMIT (?:(?P<skip>\d+)\s*,\s*)?(?P<most>\d+))?"
         ),
         _partitions,
     ),
-    (form(rf"SHOW (?:INDEX|INDEXES|KEY|KEYS) (?:FROM|IN) {PATH}"), _index),
-    (form(rf"SHOW TABLE STATS {PATH}"), _table_stats),
-    (form(rf"SHOW COLUMN (?:CACHED )?STATS {PATH}\s*(?:\((?P<columns>[^)]*)\))?"), _column_stats),
-    (form(r"SHOW DATA"), _data),
-    (form(rf"SHOW DATA FROM {PATH}"), _table_data),
+    (form(rf"SHOW DYNAMIC PARTITION TABLES(?: (?:FROM|IN) {DATABASE})?"), _dynamic),
+    (form(rf"SHOW (?:INDEX|INDEXES|KEY|KEYS) (?:FROM|IN) {PATH}(?: (?:FROM|IN) (?P<database>{NAME}))?"), _index),
+    (form(rf"SHOW CONSTRAINTS FROM {PATH}"), _constraints),
+    (form(rf"SHOW TABLE STATS {PATH}{PARTITIONS}{_COLUMNS}"), _table_stats),
+    (form(rf"SHOW COLUMN (?:CACHED )?STATS {PATH}{_COLUMNS}{PARTITIONS}"), _column_stats),
+    (form(rf"SHOW COLUMN HISTOGRAM {PATH}{_COLUMNS}"), _histogram),
+    (form(rf"SHOW INDEX STATS {PATH} (?P<index>{NAME})"), _index_stats),
+    (form(r"SHOW DATA(?: ALL)?"), _data),
+    (form(rf"SHOW DATA(?: ALL)? FROM {PATH}"), _table_data),
+    (form(rf"SHOW DATA SKEW FROM {PATH}{PARTITIONS}"), _skew),
 )

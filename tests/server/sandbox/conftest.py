@@ -75,7 +75,7 @@ def start() -> Iterator[Start]:
         options = options or Options(http_port=0)
         loop = loops[make] = loops.get(make) or Loop(make)
         if (make, options) not in engines:
-            made = sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS, options)
+            made = sandbox.start("127.0.0.1", 0, "root", PASSWORD, ROWS, options=options)
             engines[make, options] = loop.wait(made)
         return engines[make, options]
 

@@ -207,7 +207,7 @@ async def test_a_bad_file_is_told_with_its_place_and_without_a_password(tmp_path
     file = tmp_path / "accounts.json"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        await sandbox.start("127.0.0.1", 0, "root", "", 1, Options(accounts=file))
+        await sandbox.start("127.0.0.1", 0, "root", "", 1, options=Options(accounts=file))
     assert str(file) in caught.value.message and words in caught.value.message
     assert "s3cret" not in caught.value.message + caught.value.hint
 
@@ -217,13 +217,13 @@ async def test_files_that_cannot_be_read_are_told(tmp_path):
     secret.write_bytes(b"\xff\xfe")
     file = tmp_path / "accounts.json"
     with pytest.raises(ConfigError, match="No such file"):
-        await sandbox.start("127.0.0.1", 0, "root", "", 1, Options(accounts=file))
+        await sandbox.start("127.0.0.1", 0, "root", "", 1, options=Options(accounts=file))
     file.write_bytes(b"[\xff]")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        await sandbox.start("127.0.0.1", 0, "root", "", 1, Options(accounts=file))
+        await sandbox.start("127.0.0.1", 0, "root", "", 1, options=Options(accounts=file))
     file.write_text(json.dumps([{"user": "ann", "password_file": str(secret), "grants": []}]))
     with pytest.raises(ConfigError, match="not UTF-8"):
-        await sandbox.start("127.0.0.1", 0, "root", "", 1, Options(accounts=file))
+        await sandbox.start("127.0.0.1", 0, "root", "", 1, options=Options(accounts=file))
 
 
 async def test_a_password_comes_from_a_file_and_off_loopback_none_may_be_empty(tmp_path, connect):
@@ -231,7 +231,7 @@ async def test_a_password_comes_from_a_file_and_off_loopback_none_may_be_empty(t
     secret.write_text("from-file\n")
     ann = {"user": "ann", "password_file": str(secret), "grants": ["*"]}
     file.write_text(json.dumps([ann]))
-    running = await sandbox.start("127.0.0.1", 0, "root", "x", 1, Options(accounts=file))
+    running = await sandbox.start("127.0.0.1", 0, "root", "x", 1, options=Options(accounts=file))
     try:
         async with connect(port=running.port, user="ann", password="from-file") as connection:
             assert (await query(connection, "SELECT current_user()"))[1] == [("'ann'@'127.0.0.1'",)]
@@ -239,4 +239,4 @@ async def test_a_password_comes_from_a_file_and_off_loopback_none_may_be_empty(t
         await running.close()
     file.write_text(json.dumps([{**GOOD, "password": ""}]))
     with pytest.raises(ConfigError, match="the empty password of ann is for loopback only"):
-        await sandbox.start("0.0.0.0", 0, "root", "x", 1, Options(accounts=file))
+        await sandbox.start("0.0.0.0", 0, "root", "x", 1, options=Options(accounts=file))

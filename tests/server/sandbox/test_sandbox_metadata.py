@@ -84,6 +84,23 @@ async def test_partitions_are_chosen_ordered_and_cut(ask):
     assert await names("WHERE PartitionName LIKE 'p199_' LIMIT 9") == every
 
 
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ("SHOW DATABASES WHERE Database = 'ops'", ["ops"]),
+        ("SHOW TABLES FROM ssb WHERE Tables_in_ssb LIKE 'd%'", ["dates"]),
+        ("SHOW FULL TABLES WHERE table_type = 'VIEW'", ["revenue_by_year"]),
+        ("SHOW COLUMNS FROM customer WHERE Field = 'c_city'", ["c_city"]),
+        ("SHOW VARIABLES WHERE Variable_name = 'query_timeout'", ["query_timeout"]),
+        ("SHOW BUILTIN FUNCTIONS LIKE 'hll%'", ["hll_cardinality", "hll_hash", "hll_union_agg"]),
+        ("SHOW VIEW FROM dates", ["revenue_by_year"]),
+        ("SHOW VIEW FROM part", []),
+    ],
+)
+async def test_what_show_lists_can_be_filtered(ask, statement, wanted):
+    assert [row[0] for row in (await ask(statement))[1]] == wanted
+
+
 async def test_sizes_and_statistics_agree_with_the_data(ask):
     names, rows = await ask("SHOW DATA")
     assert [row[0] for row in rows] == [
@@ -127,6 +144,7 @@ async def test_it_says_what_it_is_wherever_it_shows(ask):
         ("SET query_timeout = 'soon'", 1231, "query_timeout"),
         ("SHOW QUERY PROFILE '/'", 1105, "show query/load profile syntax is a deprecated feature"),
         ("SHOW PARTITIONS FROM lake.raw.clicks", 1105, "is not a OLAP table"),
+        ("SHOW TABLES WHERE nope = 'x'", 1105, "Unknown column 'nope' in 'where clause'"),
         ("SHOW COLUMN STATS customer (nope)", 1105, "Unknown column 'nope'"),
         ("SHOW PROCEDURE STATUS", 1235, "not supported by the demo engine"),
     ],

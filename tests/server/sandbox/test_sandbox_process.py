@@ -158,7 +158,8 @@ async def test_an_open_address_needs_a_password():
 
 async def test_without_the_extra_the_fix_is_named(tmp_path: Path):
     (tmp_path / "duckdb.py").write_text("raise ImportError('gone', name='duckdb')\n")
-    async with launch(PYTHONPATH=str(tmp_path)) as (process, port):
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    async with launch(PYTHONPATH=path) as (process, port):
         assert port == 0
         assert await asyncio.wait_for(process.wait(), LIMIT) == 2
         assert "pip install 'doris-mcp-server[sandbox]'" in (await process.stderr.read()).decode()

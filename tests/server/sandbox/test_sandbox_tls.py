@@ -210,4 +210,4 @@ async def test_a_bad_certificate_is_told_by_its_options(certificate, tmp_path, o
     files = {"cert": certificate.cert, "missing": tmp_path / "missing"}
     with pytest.raises(ConfigError, match=words):
         given = Options(**{name: files.get(value, value) for name, value in options.items()})
-        await sandbox.start("127.0.0.1", 0, "root", "", 1, given)
+        await sandbox.start("127.0.0.1", 0, "root", "", 1, options=given)

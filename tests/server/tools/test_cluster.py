@@ -42,7 +42,7 @@ SQL = "SELECT sleep(30) AS slept"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def context() -> AsyncIterator[Context]:
-    engine = await sandbox.start("127.0.0.1", 0, "root", "pw", 200, Options(http_port=0))
+    engine = await sandbox.start("127.0.0.1", 0, "root", "pw", 200, options=Options(http_port=0))
     cluster = Cluster(
         frontends=(f"127.0.0.1:{engine.port}",),
         http_port=engine.http_port,
