@@ -22,13 +22,14 @@ class Told:
         return self.error and self.error["kind"]
 
 
-async def ask(port: int, sql: str, **arguments: Any) -> Told:
+async def ask(port: int, sql: str, *, cluster: str | None = None, **arguments: Any) -> Told:
     """Ask the server on this port, over a connection of its own."""
-    asked = json.dumps({"sql": sql, **arguments})
+    asked = json.dumps({"sql": sql, "cluster": cluster, **arguments})
+    headers = modern("tools/call", "execute_query") | ({} if cluster is None else {"Mcp-Param-Cluster": cluster})
     body = rpc("tools/call", f'"name":"execute_query","arguments":{asked}')
     async with connected(port) as connection:
         began = time.monotonic()
-        connection.send(post(body, modern("tools/call", "execute_query")))
+        connection.send(post(body, headers))
         answer = await connection.answer()
         seconds = time.monotonic() - began
     assert answer is not None and answer.status == 200, answer

@@ -73,9 +73,7 @@ class Frontend:
     """
 
     def __init__(self) -> None:
-        self.script: Script = self.plain
-        self.greeting: Iterable[bytes] | None = None
-        self.login: Packet | None = OK
+        self.behave()
         self.sql_mode = b"ONLY_FULL_GROUP_BY"
         self.statements: list[tuple[int, str]] = []
         self.connections = 0
@@ -89,12 +87,22 @@ class Frontend:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def behave(self) -> None:
+        """From here on, do as a frontend should."""
+        self.script: Script = self.plain
+        self.greeting: Iterable[bytes] | None = None
+        self.login: Packet | None = OK
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        for task in self._tasks:
+            task.cancel()
+
     async def stop(self) -> None:
         """Close the port and every connection, as a frontend that is killed does."""
         assert self._server is not None
         self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
+        self.hang_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def until(self, condition: Callable[[], Any]) -> None:

@@ -1,0 +1,150 @@
+"""Values as they are in the database, through the whole server: each comes out exactly, or as text that is exact."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from ..bench.databases import mariadb
+from ..conftest import TOKEN, serving
+from .asking import ask
+from .house import DRIVERS, Server, look_into
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A column type, the literals put in, and what comes out; NULL and its null go with each."""
+
+    name: str
+    declared: str
+    type: str
+    values: dict[str, Any]
+
+
+MARIADB: Final = [
+    Kind(
+        "decimal",
+        "DECIMAL(38,10)",
+        "DECIMAL",
+        {
+            "9999999999999999999999999999.9999999999": "9999999999999999999999999999.9999999999",
+            "-9999999999999999999999999999.9999999999": "-9999999999999999999999999999.9999999999",
+            "0.0000000001": "0.0000000001",
+            "0": "0.0000000000",
+        },
+    ),
+    Kind("tiny", "TINYINT", "TINYINT", {"-128": -128, "127": 127}),
+    Kind("small", "SMALLINT", "SMALLINT", {"-32768": -32768, "32767": 32767}),
+    Kind("whole", "INT", "INT", {"-2147483648": -(2**31), "2147483647": 2**31 - 1}),
+    Kind(
+        "big",
+        "BIGINT",
+        "BIGINT",
+        {
+            "9007199254740991": 2**53 - 1,
+            "9007199254740992": "9007199254740992",
+            "-9007199254740992": "-9007199254740992",
+            "9223372036854775807": "9223372036854775807",
+            "-9223372036854775808": "-9223372036854775808",
+        },
+    ),
+    Kind("unsigned", "BIGINT UNSIGNED", "BIGINT", {"0": 0, "18446744073709551615": "18446744073709551615"}),
+    Kind(
+        "double_",
+        "DOUBLE",
+        "DOUBLE",
+        {
+            "1.7976931348623157e308": 1.7976931348623157e308,
+            "-1.7976931348623157e308": -1.7976931348623157e308,
+            "2.2250738585072014e-308": 2.2250738585072014e-308,
+            "0.1": 0.1,
+            "-0e0": 0.0,
+        },
+    ),
+    Kind("float_", "FLOAT", "FLOAT", {"0.5": 0.5, "-1.5": -1.5}),
+    Kind(
+        "moment",
+        "DATETIME(6)",
+        "DATETIME",
+        {
+            "'2024-02-29 23:59:59.000001'": "2024-02-29T23:59:59.000001",
+            "'2024-01-01 00:00:00'": "2024-01-01T00:00:00.000000",
+            "'9999-12-31 23:59:59.999999'": "9999-12-31T23:59:59.999999",
+        },
+    ),
+    Kind("second_", "DATETIME", "DATETIME", {"'2024-01-01 00:00:00'": "2024-01-01T00:00:00"}),
+    Kind("day_", "DATE", "DATE", {"'0001-01-01'": "0001-01-01", "'9999-12-31'": "9999-12-31"}),
+    Kind("time_", "TIME(6)", "TIME", {"'-838:59:59'": "-838:59:59.000000", "'00:00:00.5'": "00:00:00.500000"}),
+    Kind(
+        "word", "VARCHAR(100)", "VARCHAR", {"''": "", "'NULL'": "NULL", "'😀 中 é'": "😀 中 é", r"'a\\b\0c'": "a\\b\0c"}
+    ),
+    Kind("text_", "TEXT", "STRING", {"''": "", "'😀'": "😀", "'2024-01-01 00:00:00'": "2024-01-01 00:00:00"}),
+    Kind("fixed", "CHAR(4)", "STRING", {"''": "", "'ab'": "ab"}),
+    Kind("json_", "JSON", "STRING", {"""'{"a": [1, null]}'""": '{"a": [1, null]}', "'null'": "null"}),
+    Kind("bytes_", "VARBINARY(8)", "VARCHAR", {"x'ff00fe'": {"base64": "/wD+"}, "x'41'": "A", "''": ""}),
+    Kind("blob_", "BLOB", "BINARY", {"x'fffe'": {"base64": "//4="}, "x'41'": "A"}),
+    Kind("bits", "BIT(64)", "BIT", {"b'1'": 1, "x'ffffffffffffffff'": "18446744073709551615"}),
+]
+
+
+ENGINES: Final = {"mariadb": (mariadb, MARIADB)}
+"""How each is started, in a folder, and its kinds."""
+
+
+async def fill(port: int, kinds: list[Kind]) -> None:
+    """Make the table `fidelity.<kind>` of every kind."""
+    wire = await look_into(port)
+    await wire.command("CREATE DATABASE fidelity CHARACTER SET utf8mb4")
+    for kind in kinds:
+        await wire.command(f"CREATE TABLE fidelity.{kind.name} (place INT, v {kind.declared})")
+        values = ", ".join(f"({place}, {literal})" for place, literal in enumerate([*kind.values, "NULL"]))
+        await wire.command(f"INSERT INTO fidelity.{kind.name} VALUES {values}")
+    wire.abort()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    engine, driver = request.param
+    start, kinds = ENGINES[engine]
+    folder = tmp_path_factory.mktemp("values")
+    with start(folder) as where:
+        await fill(int(where["DORIS_PORT"]), kinds)
+        async with serving(folder, DORIS_MCP_TOKEN=TOKEN, DORIS_MCP_DRIVER=driver, **where) as running:
+            await running.said("doris answers")
+            yield Server(running)
+
+
+@pytest.mark.parametrize(
+    ("server", "kind"),
+    [
+        pytest.param(way, kind, id=f"{'-'.join(way)}-{kind.declared}")
+        for way in product(ENGINES, DRIVERS)
+        for kind in ENGINES[way[0]][1]
+    ],
+    indirect=["server"],
+)
+async def test_values_come_out_as_they_went_in(kind: Kind, server: Server) -> None:
+    told = await ask(server.port, f"SELECT v FROM fidelity.{kind.name} ORDER BY place")
+    assert told.result is not None, told
+    assert told.result["columns"] == [{"name": "v", "type": kind.type}]
+    assert told.result["rows"] == [[value] for value in [*kind.values.values(), None]]
+    for row, value in zip(told.result["rows"], kind.values.values(), strict=False):
+        assert type(row[0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("server", "kinds"),
+    [pytest.param(way, ENGINES[way[0]][1], id="-".join(way)) for way in product(ENGINES, DRIVERS)],
+    indirect=["server"],
+)
+async def test_a_row_of_every_kind_at_once(server: Server, kinds: list[Kind]) -> None:
+    names = ", ".join(f"fidelity.{kind.name}.v" for kind in kinds)
+    tables = " JOIN ".join(f"fidelity.{kind.name} USING (place)" for kind in kinds).replace(" USING (place)", "", 1)
+    told = await ask(server.port, f"SELECT {names} FROM {tables} WHERE place = 0")
+    assert told.result is not None, told
+    assert told.result["rows"] == [[next(iter(kind.values.values())) for kind in kinds]]
