@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from .certificate import Certificate, make_certificate
+
 LIMIT = 60.0  # seconds: generous, the machine may be busy
 TOKEN = "test-token-0123456789abcdef"
 
@@ -111,3 +113,8 @@ Launch = Callable[..., AbstractAsyncContextManager[Running]]
 def launch(tmp_path: Path) -> Launch:
     """`serving`, with a runtime directory of this test's own."""
     return functools.partial(serving, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"))

@@ -2,22 +2,15 @@
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import json
-import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiomysql
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from doris_mcp_server import sandbox
 from doris_mcp_server.sandbox.endpoint import Sandbox
@@ -35,17 +28,6 @@ ACCOUNTS = [
 Start = Callable[..., Sandbox]
 Connect = Callable[..., AbstractAsyncContextManager[aiomysql.Connection]]
 Ask = Callable[..., Awaitable[tuple[list[str], list[tuple[Any, ...]]]]]
-
-
-class Certificate(NamedTuple):
-    """Of 127.0.0.1, signed by itself."""
-
-    cert: Path
-    key: Path
-
-    def client(self) -> ssl.SSLContext:
-        """A context that trusts this certificate and nothing else."""
-        return ssl.create_default_context(cafile=str(self.cert))
 
 
 class Loop:
@@ -99,33 +81,6 @@ def guarded(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     file = tmp_path_factory.mktemp("accounts") / "accounts.json"
     file.write_text(json.dumps(ACCOUNTS))
     return start(Options(accounts=file))
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    address = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = Certificate(folder / "cert.pem", folder / "key.pem")
-    files.cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -16,7 +16,8 @@ import aiomysql
 import pymysql
 import pytest
 
-from .conftest import Certificate, close_secured
+from ...certificate import Certificate
+from .conftest import close_secured
 
 LIMIT = 60
 
