@@ -135,8 +135,9 @@ def _serve(args: argparse.Namespace) -> int:
     if getattr(args, "sandbox", False):
         from doris_mcp_server.sandbox import beside
 
-        with beside.beside() as port:
+        with beside.beside() as (port, http_port):
             demo = {"doris_host": beside.HOST, "doris_port": port, "doris_user": beside.USER, "doris_password": ""}
+            demo["fe_http_port"] = http_port
             return _run(settings.model_copy(update={**demo, "doris_database": beside.DATABASE, "clusters": ()}))
     return _run(settings)
 

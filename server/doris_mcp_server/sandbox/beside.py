@@ -15,8 +15,8 @@ DATABASE = "ssb"
 
 
 @contextlib.contextmanager
-def beside() -> Iterator[int]:
-    """Start the engine on a free loopback port, give that port, and end it on the way out.
+def beside() -> Iterator[tuple[int, int]]:
+    """Start the engine on free loopback ports, give these (MySQL, HTTP), and end it on the way out.
 
     The child also ends when this process is killed: its stdin reaches its end.
     Raises: ConfigError when it does not come up; it has said why on stderr.
@@ -25,7 +25,7 @@ def beside() -> Iterator[int]:
     command = [sys.executable, "-m", "doris_mcp_server", "sandbox", "--host", HOST, "--port", "0", "--user", USER]
     with os.fdopen(ready, encoding="utf-8") as answers:
         engine = subprocess.Popen(
-            [*command, "--ready-fd", str(told), "--exit-with-parent"],
+            [*command, "--http-port", "0", "--ready-fd", str(told), "--exit-with-parent"],
             stdin=subprocess.PIPE,
             stdout=sys.stderr,  # stdout may be the stdio transport
             pass_fds=[told],
@@ -36,7 +36,8 @@ def beside() -> Iterator[int]:
             line = answers.readline()
             if not line:
                 raise ConfigError("the demo engine did not start", hint="its own message stands above")
-            yield int(json.loads(line)["port"])
+            ports = json.loads(line)
+            yield ports["port"], ports["http_port"]
         finally:
             assert engine.stdin is not None
             engine.stdin.close()
