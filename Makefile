@@ -13,7 +13,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SYSTEM_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap debian-archive-keyring openssh-client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet bench bench-smoke lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
+.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet bench bench-smoke chaos lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do
@@ -73,6 +73,9 @@ bench: deps-nginx deps-mariadb deps-python ## performance beside the limits and 
 bench-smoke: deps-python ## the same with few requests: every answer right, no ratio far off
 	@pytest -q tests/bench
 	python -m tests.bench.smoke
+
+chaos: deps-mariadb deps-python ## the fault table: databases and callers that fail, measured beside what is promised; 1 minute
+	@python -m tests.integration.chaos
 
 lock: deps-python ## resolve the dependencies anew, for Debian 12's Python 3.11.2
 	@compile() { uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11.2 pyproject.toml --extra fast "$$@"; }
