@@ -145,6 +145,9 @@ def _parse(text: str) -> exp.Query:
         raise fault(f"syntax error near '{text[:40]}'")
     tree.set("locks", None)
     for node in tree.walk():
+        if isinstance(node, (exp.Placeholder, exp.Parameter)):
+            # Ours are put in later, and what they stand for is not for every account.
+            raise fault(f"mismatched input '{node.sql()}': the demo engine takes no parameters")
         if isinstance(node, (exp.DML, exp.DDL, exp.Into)) and not isinstance(node, exp.Query):
             raise read_only(node.key.upper())
     return tree
