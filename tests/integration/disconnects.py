@@ -41,8 +41,8 @@ LOCK = (
     "CREATE TABLE slow.locked (n INT) ENGINE=MEMORY",
     "LOCK TABLES slow.locked WRITE",
 )
-"""Reading it takes for ever, and only KILL ends that. While MariaDB sleeps, it looks after its client by itself, and
-who looks at its process list meanwhile holds up a KILL for two seconds."""
+"""Reading it takes for ever. Once a second MariaDB looks by itself whether a client that waits is still there, so the
+kills must be counted as well. Not sleep(): whoever looks at the process list then holds up a KILL for two seconds."""
 
 
 @contextlib.asynccontextmanager

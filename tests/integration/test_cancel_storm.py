@@ -20,7 +20,7 @@ from .house import House, look_into, until
 from .storm import ENDLESS, MOST, TOO_LARGE, Call, Line, Storm
 from .wire import Connection, canary
 
-STORMS = [("sandbox", "auto", 10_000), ("mariadb", "asyncmy", 2_000), ("mariadb", "aiomysql", 1_000)]
+STORMS = [("sandbox", "auto", 10_000), ("mariadb", "asyncmy", 2_000), ("mariadb", "aiomysql", 500)]
 """Database, driver, and how many calls are given up."""
 CLIENTS = 64
 WORKERS = 2

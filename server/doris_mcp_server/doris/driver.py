@@ -20,7 +20,6 @@ Name = Literal["auto", "asyncmy", "aiomysql"]
 ParseRows = Callable[[bytearray, int, int, tuple[rows.Convert, ...], int, list[tuple[Any, ...]]], tuple[int, int]]
 
 LARGEST: Final = 1 << 16  # bytes of a packet while logging in
-_NEVER: Final = 86_400  # seconds: the drivers' own limits must not fire before the caller's
 
 
 class NoTLS(Exception):
@@ -102,7 +101,6 @@ def _options(address: str, port: int, login: Login) -> dict[str, Any]:
         "db": login.database,
         "charset": "utf8mb4",
         "autocommit": None,
-        "connect_timeout": _NEVER,
         "ssl": login.tls,
     }
 
@@ -150,6 +148,8 @@ class Asyncmy:
     async def login(self, address: str, port: int, login: Login, host: str) -> Session:
         connection = self._connection(**_options(address, port, login))
         connection._client_flag &= ~CLIENT.MULTI_STATEMENTS
+        # The caller has a limit; and under one of its own, asyncio.wait_for (3.11) may keep a cancellation to itself.
+        connection._connect_timeout = None
         connection.tls_host = host
         try:
             await connection.connect()

@@ -7,7 +7,7 @@ after that one caller may try it again, and any success closes it.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable
 from doris_mcp_server.observe import event
@@ -77,6 +77,7 @@ class Frontends:
     def __init__(self, addresses: Iterable[tuple[str, int]]) -> None:
         self.all = tuple(Frontend(host, port) for host, port in addresses)
         self.failovers = 0
+        self._ending: set[asyncio.Task[Any]] = set()  # the loop itself does not keep a task alive
 
     @property
     def preferred(self) -> Frontend:
@@ -117,7 +118,7 @@ class Frontends:
         except TimeoutError:
             self._silent(running.values(), 0.0, timeout)
         finally:
-            _drop(running)
+            self._drop(running)
         raise self._nobody(due)
 
     @staticmethod
@@ -150,21 +151,21 @@ class Frontends:
         except DorisUnavailable:
             return None
 
+    def _drop(self, attempts: Iterable[asyncio.Task[T]]) -> None:
+        """End those nobody needs any more. Awaits nothing: whoever is cancelled may be so once more meanwhile."""
+        for attempt in attempts:
+            attempt.cancel()
+            self._ending.add(attempt)
+            attempt.add_done_callback(self._give_up)
+
+    def _give_up(self, attempt: asyncio.Task[T]) -> None:
+        """Close what it has opened all the same."""
+        self._ending.discard(attempt)
+        if not attempt.cancelled() and attempt.exception() is None:
+            attempt.result().abort()
+
     @staticmethod
     def _nobody(asked: Sequence[Frontend]) -> DorisUnavailable:
         faults = [frontend.fault for frontend in asked if frontend.fault is not None]
         reasons = "; ".join(fault.message for fault in faults) or "Doris was not asked: there was no time"
         return DorisUnavailable(reasons, hint=next((fault.hint for fault in faults), LATER))
-
-
-def _drop(attempts: Iterable[asyncio.Task[T]]) -> None:
-    """End the attempts nobody needs any more. Awaits nothing: whoever is cancelled may be so once more meanwhile."""
-    for attempt in attempts:
-        attempt.cancel()
-        attempt.add_done_callback(_give_up)
-
-
-def _give_up(attempt: asyncio.Task[T]) -> None:
-    """Close what it has opened all the same."""
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().abort()
