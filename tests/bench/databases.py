@@ -1,7 +1,7 @@
 """The databases behind the measured servers, private processes on loopback ports; what they cost is in no figure.
 
 MariaDB answers `SELECT 1` faster than any server here asks. The public server starts only for a database that calls
-itself Doris, so it gets the demo engine under that name: at its speed the engine is no limit.
+itself Doris, so it gets the demo engine, which does: at its speed the engine is no limit.
 """
 
 import contextlib
@@ -19,10 +19,6 @@ from pathlib import Path
 from .environments import NotMeasured
 
 LIMIT = 60.0  # seconds a database may take to start
-_DISGUISED = (
-    "from doris_mcp_server.sandbox import names; names.DEMO = 'Doris version doris-3.0.6'; "
-    "from doris_mcp_server.cli import main; main()"
-)
 
 
 @contextlib.contextmanager
@@ -51,9 +47,10 @@ def mariadb(folder: Path, *options: str) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def disguised(folder: Path) -> Iterator[dict[str, str]]:
-    """The demo engine, calling itself Doris 3.0.6; where it is."""
+    """The demo engine, calling itself Doris 3.0; where it is."""
     port = free_port()
-    command = [sys.executable, "-c", _DISGUISED, "sandbox", "--port", str(port), "--rows", "1000"]
+    command = [sys.executable, "-m", "doris_mcp_server", "sandbox", "--doris-version", "3.0"]
+    command += ["--port", str(port), "--rows", "1000"]
     with running(command, folder / "engine.log") as process:
         listens(port, process)
         yield {"DORIS_HOST": "127.0.0.1", "DORIS_PORT": str(port), "DORIS_USER": "root", "DORIS_DATABASE": "ssb"}
