@@ -104,7 +104,7 @@ async def house(launch: Launch, database: str, folder: Path, driver: Name = "aut
 
 
 def _sandbox_port(server: Running) -> int:
-    found = (re.search(r"listening on 127.0.0.1:(\d+) as user", str(line["message"])) for line in server.lines)
+    found = (re.search(r"listening on 127.0.0.1:(\d+), users", str(line["message"])) for line in server.lines)
     return int(next(match[1] for match in found if match))
 
 
