@@ -1,6 +1,7 @@
 """A frontend that misbehaves on order: it speaks just enough of the protocol to log in and then follows a script."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
@@ -117,6 +118,16 @@ class Frontend:
     def plain(self, sql: str) -> list[Packet]:
         return result([("one", 3)], [[b"1"]]) if sql.startswith(("SELECT", "SHOW")) else [OK]
 
+    def keep_silent(self, word: str = "SELECT slow") -> None:
+        """Never answer statements that begin so."""
+
+        def script(sql: str) -> list[Packet]:
+            if sql.startswith(word):
+                raise Silence
+            return self.plain(sql)
+
+        self.script = script
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -215,3 +226,9 @@ async def pool(frontend: Frontend, route: MakeRoute) -> AsyncIterator[Pool]:
     made = Pool(route(frontend.port), size=2, connect_timeout=LIMIT)
     yield made
     await made.close(LIMIT)
+
+
+@pytest.fixture
+def fake() -> Any:
+    """This module: the packets and orders of the misbehaving frontend."""
+    return sys.modules[__name__]

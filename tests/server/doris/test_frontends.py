@@ -18,7 +18,6 @@ from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, Invalid
 LIMIT = 20.0  # seconds: generous, the machine may be busy
 LIMITS = Limits(timeout_s=LIMIT, max_rows=100, max_bytes=1 << 20)
 FAR = 3600.0
-OK = b"\x00\x00\x00\x02\x00\x00\x00"
 
 
 @pytest.fixture
@@ -48,18 +47,6 @@ async def cluster_of(*ports: int, driver: Any, **config: Any) -> AsyncIterator[r
 
 async def ask(pool: Pool, sql: str = "SELECT 1", limits: Limits = LIMITS) -> Any:
     return (await pool.query(sql, catalog=None, database=None, limits=limits)).rows
-
-
-def never(fake: Any, word: str = "SELECT slow") -> None:
-    """Let it keep silent on statements that begin so."""
-    silence = __import__("sys").modules[type(fake).__module__].Silence
-
-    def script(sql: str) -> Any:
-        if sql.startswith(word):
-            raise silence
-        return type(fake).plain(fake, sql)
-
-    fake.script = script
 
 
 async def test_the_first_one_is_asked(pair: tuple[Any, Any], pool: Pool) -> None:
@@ -107,8 +94,7 @@ async def test_a_silent_one_gets_company(pair: tuple[Any, Any], pool: Pool) -> N
     await pair[0].until(lambda: 1 in pair[0].closed)
 
 
-async def test_a_refused_login_is_no_reason_to_ask_elsewhere(pair: tuple[Any, Any], pool: Pool) -> None:
-    fake = __import__("sys").modules[type(pair[0]).__module__]
+async def test_a_refused_login_is_no_reason_to_ask_elsewhere(pair: tuple[Any, Any], pool: Pool, fake: Any) -> None:
     pair[0].login = fake.error(1045, "Access denied for user 'u'")
     with pytest.raises(DorisRefusedLogin):
         await ask(pool)
@@ -116,7 +102,7 @@ async def test_a_refused_login_is_no_reason_to_ask_elsewhere(pair: tuple[Any, An
 
 
 async def test_what_ran_on_a_frontend_that_dies_is_sent_to_another(pair: tuple[Any, Any], pool: Pool) -> None:
-    never(pair[0])
+    pair[0].keep_silent()
     task = asyncio.create_task(ask(pool, "SELECT slow"))
     await pair[0].until(lambda: "SELECT slow" in pair[0].sent())
     await pair[0].stop()
@@ -125,9 +111,9 @@ async def test_what_ran_on_a_frontend_that_dies_is_sent_to_another(pair: tuple[A
     assert (pool.retries, pool.in_use) == (1, 0)
 
 
-async def test_a_statement_that_ends_every_connection_is_sent_twice_at_most(pair: tuple[Any, Any], pool: Pool) -> None:
-    fake = __import__("sys").modules[type(pair[0]).__module__]
-
+async def test_a_statement_that_ends_its_connections_is_sent_twice_at_most(
+    pair: tuple[Any, Any], pool: Pool, fake: Any
+) -> None:
     def script(sql: str) -> Any:
         if sql == "SELECT 1":
             raise fake.HangUp
@@ -140,8 +126,7 @@ async def test_a_statement_that_ends_every_connection_is_sent_twice_at_most(pair
     assert [each.sent() for each in pair] == [["SELECT 1"], ["SELECT 1"]]
 
 
-async def test_one_that_is_not_ready_hands_over(pair: tuple[Any, Any], pool: Pool) -> None:
-    fake = __import__("sys").modules[type(pair[0]).__module__]
+async def test_one_that_is_not_ready_hands_over(pair: tuple[Any, Any], pool: Pool, fake: Any) -> None:
     pair[0].script = lambda sql: [fake.error(1105, "Node catalog is not ready")] if sql == "SELECT 1" else [fake.OK]
     assert await ask(pool) == [(1,)]
     assert pair[1].sent() == ["SELECT 1"]
@@ -149,7 +134,7 @@ async def test_one_that_is_not_ready_hands_over(pair: tuple[Any, Any], pool: Poo
 
 async def test_the_deadline_is_one_for_all_attempts(pair: tuple[Any, Any], pool: Pool) -> None:
     for each in pair:
-        never(each)
+        each.keep_silent()
     task = asyncio.create_task(ask(pool, "SELECT slow", Limits(1.0, 10, 1000)))
     await pair[0].until(lambda: "SELECT slow" in pair[0].sent())
     await pair[0].stop()
@@ -159,7 +144,7 @@ async def test_the_deadline_is_one_for_all_attempts(pair: tuple[Any, Any], pool:
 
 
 async def test_a_kill_goes_where_the_statement_runs(pair: tuple[Any, Any], pool: Pool) -> None:
-    never(pair[1])
+    pair[1].keep_silent()
     await pair[0].stop()
     with pytest.raises(QueryTimeout):
         await ask(pool, "SELECT slow", Limits(0.3, 10, 1000))
@@ -174,7 +159,7 @@ async def test_a_look_finds_one_that_hangs_and_its_statements_go_elsewhere(
         await cluster.ping()
         pool = cluster.way("default").pool
         await ask(pool)
-        never(pair[0], "")
+        pair[0].keep_silent("")
         pair[0].login = None
         task = asyncio.create_task(ask(pool, "SELECT slow"))
         await pair[0].until(lambda: "SELECT slow" in pair[0].sent())
@@ -186,7 +171,7 @@ async def test_a_look_finds_one_that_hangs_and_its_statements_go_elsewhere(
         assert "did not answer a ping" in first
         assert second is None
         # It is back: what comes from now on goes there again.
-        pair[0].login, pair[0].script = OK, pair[0].plain
+        pair[0].behave()
         await cluster.ping()
         await ask(pool, "SELECT 'back'")
         assert "SELECT 'back'" in pair[0].sent()
@@ -197,7 +182,7 @@ async def test_where_there_is_no_other_nothing_is_taken_from_one_that_hangs(
 ) -> None:
     monkeypatch.setattr(routes_module, "PROBE_SECONDS", 0.2)
     async with cluster_of(frontend.port, driver=driver) as cluster:
-        never(frontend)
+        frontend.keep_silent()
         task = asyncio.create_task(ask(cluster.way("default").pool, "SELECT slow"))
         await frontend.until(lambda: "SELECT slow" in frontend.sent())
         frontend.login = None
@@ -205,13 +190,12 @@ async def test_where_there_is_no_other_nothing_is_taken_from_one_that_hangs(
             await cluster.ping()
         assert not cluster.available
         assert not task.done()
-        frontend.login = OK  # or the kill would wait for it
+        frontend.behave()  # or the kill would wait for it
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_look_says_what_is_wrong_with_the_account(frontend: Any, driver: Any) -> None:
-    fake = __import__("sys").modules[type(frontend).__module__]
+async def test_a_look_says_what_is_wrong_with_the_account(frontend: Any, driver: Any, fake: Any) -> None:
     async with cluster_of(frontend.port, driver=driver) as cluster:
         frontend.login = fake.error(1045, "Access denied for user 'u'")
         with pytest.raises(DorisRefusedLogin, match="Access denied"):
@@ -303,8 +287,7 @@ async def test_each_caller_comes_as_its_own_account(pair: tuple[Any, Any], drive
     await routes.close(LIMIT)
 
 
-async def test_no_other_account_is_tried_when_ones_own_is_refused(frontend: Any, driver: Any) -> None:
-    fake = __import__("sys").modules[type(frontend).__module__]
+async def test_no_other_account_is_tried_when_ones_own_is_refused(frontend: Any, driver: Any, fake: Any) -> None:
     routes = Routes(
         two_clusters(frontend.port, 1), driver=driver, pool_size=2, max_connections=10, connect_timeout=LIMIT
     )
@@ -316,7 +299,7 @@ async def test_no_other_account_is_tried_when_ones_own_is_refused(frontend: Any,
 
 
 async def test_all_pools_share_the_room(frontend: Any, driver: Any) -> None:
-    never(frontend)
+    frontend.keep_silent()
     routes = Routes(
         two_clusters(frontend.port, 1), driver=driver, pool_size=2, max_connections=2, connect_timeout=LIMIT
     )

@@ -21,13 +21,6 @@ LIMITS = Limits(timeout_s=LIMIT, max_rows=100, max_bytes=1 << 20)
 SHORT = Limits(timeout_s=0.05, max_rows=100, max_bytes=1 << 20)
 
 
-@pytest.fixture
-def fake(request: pytest.FixtureRequest) -> Any:
-    """The module of the misbehaving frontend: its packets and orders."""
-    frontend = request.getfixturevalue("frontend")
-    return __import__("sys").modules[type(frontend).__module__]
-
-
 def rows_of(fake: Any, count: int, size: int = 1) -> list[bytes]:
     return list(fake.result([("a", 253)], [[b"x" * size]] * count))
 
