@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from doris_mcp_server.doris.driver import Driver, Login, choose
-from doris_mcp_server.doris.frontends import Frontend, Frontends
+from doris_mcp_server.doris.frontends import LATER, Frontend, Frontends
 from doris_mcp_server.doris.kills import Kills
 from doris_mcp_server.doris.names import quote_name, quote_text
 from doris_mcp_server.doris.rows import Column, Rows
@@ -205,6 +205,8 @@ class Pool:
             keep = not running
             return Rows(columns, rows, cut is not None, cut, round((loop.time() - started) * 1000, 1))
         except TimeoutError:
+            if wire.frontend.open:  # it hangs, and there was no other: the statement is not to blame
+                raise DorisUnavailable(f"Doris at {wire.frontend} stopped answering", hint=LATER) from None
             raise QueryTimeout(f"The statement ran longer than {limits.timeout_s:g} s", hint=NARROWER) from None
         except Answered as answer:
             # A failed USE may have changed the catalog and not the database, so only the statement's own error

@@ -195,6 +195,22 @@ async def test_where_there_is_no_other_nothing_is_taken_from_one_that_hangs(
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_statement_is_not_blamed_for_a_frontend_that_hangs(
+    frontend: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_module, "PROBE_SECONDS", 0.1)
+    async with cluster_of(frontend.port, driver=driver) as cluster:
+        frontend.keep_silent()
+        task = asyncio.create_task(ask(cluster.way("default").pool, "SELECT slow", Limits(2.0, 10, 1000)))
+        await frontend.until(lambda: "SELECT slow" in frontend.sent())
+        frontend.login = None
+        with pytest.raises(DorisUnavailable, match="did not answer a ping"):
+            await cluster.ping()
+        with pytest.raises(DorisUnavailable, match="stopped answering"):
+            await task
+        frontend.behave()
+
+
 async def test_a_look_says_what_is_wrong_with_the_account(frontend: Any, driver: Any, fake: Any) -> None:
     async with cluster_of(frontend.port, driver=driver) as cluster:
         frontend.login = fake.error(1045, "Access denied for user 'u'")
