@@ -90,7 +90,7 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", choices=("http", "stdio"), default=none, help="default: stdio")
     parser.add_argument("--host", default=none, help="address to listen on (SERVER_HOST, default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=none, help="port to listen on (SERVER_PORT, default 3000)")
-    parser.add_argument("--workers", type=int, default=none, help="worker processes; 0: one a CPU (WORKERS, default 1)")
+    parser.add_argument("--workers", type=int, default=none, help="worker processes; 0: one a CPU (WORKERS)")
     parser.add_argument("--sandbox", action="store_true", default=none, help="start the demo engine and serve that")
 
 

@@ -26,7 +26,6 @@ from doris_mcp_server.observe import event
 TICK = 1.0  # seconds
 EVENT_LIMIT = 1 << 16  # bytes one event may have on its way to the other workers
 BACKLOG_LIMIT = 1 << 20  # bytes that may wait for the supervisor to read them; events that come then are dropped
-KEEP_ALIVE = 75  # seconds; above the balancer's own, so that it is the balancer which closes idle connections
 
 
 class Server(uvicorn.Server):
@@ -60,7 +59,7 @@ class Worker:
                 server_header=False,
                 proxy_headers=False,
                 backlog=2048,
-                timeout_keep_alive=KEEP_ALIVE,
+                timeout_keep_alive=settings.keep_alive_seconds,
                 # The drain has waited already; what is still there now is idle or over its limit.
                 timeout_graceful_shutdown=2,
             )
