@@ -99,29 +99,37 @@ async def test_a_killed_worker_is_replaced(launch: Launch, http: aiohttp.ClientS
         assert "Z" not in children.values()
 
 
-async def test_sigterm_to_a_worker_drains_that_one_only(launch: Launch) -> None:
+async def test_sigterm_to_a_worker_replaces_that_one_only_the_new_one_first(launch: Launch) -> None:
     async with launch(workers=2) as server:
         one, other = (w["pid"] for w in (await status(server))["workers"])
         os.kill(one, signal.SIGTERM)
-        assert (await server.said("worker ended"))["code"] == 0
-        await server.said("worker listens", 3)
-        assert [line["pid"] for line in server.lines if line["message"] == "drained"] == [one]
+        retired = await server.said("worker retired")
+        assert (retired["worker"], retired["code"]) == (one, 0)
+        told = [line["message"] for line in server.lines]
+        listens = [number for number, message in enumerate(told) if message == "worker listens"]
+        assert len(listens) == 3
+        assert listens[2] < told.index("drained") < told.index("worker retired")
+        assert "worker ended" not in told
         after = await status(server)
         assert after["state"] == "running"
         assert other in {w["pid"] for w in after["workers"]}
+        assert {w["replaced"] for w in after["workers"]} == {0, 1}
         os.kill(other, signal.SIGHUP)  # to reload is the supervisor's: of no effect here
         os.kill(other, signal.SIGTERM)
-        assert (await server.said("worker ended", 2))["code"] == 0
+        assert (await server.said("worker retired", 2))["code"] == 0
 
 
 async def test_a_worker_that_crashes_at_once_is_started_later_and_later(launch: Launch) -> None:
     async with launch(program=("-c", CRASHING), wait=False) as server:
         await server.said("worker ended", 4)
         ended = [line for line in server.lines if line["message"] == "worker ended"]
-        assert [line["again_in_s"] for line in ended[:4]] == [0.2, 0.4, 0.8, 1.6]
+        assert [line["again_in_s"] for line in ended[:4]] == [0.1, 0.2, 0.4, 0.8]
         assert {line["code"] for line in ended} == {1}
         crashed = await server.said("process crashed")
         assert "not today" in crashed["exception"]
+        missing = (await status(server))["missing"]
+        assert missing[0]["last_exit"]["reason"] == "exit code 1"
+        assert missing[0]["crashes"] >= 4
         server.signal(signal.SIGTERM)
         assert await server.process.wait() == 0
 

@@ -44,6 +44,19 @@ class Instruments:
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
         )
+        self.shutdown_steps = Counter(
+            "doris_mcp_shutdown_steps",
+            "Steps of the ends of workers, by result: ok, cut, late or failed",
+            ["step", "result"],
+            registry=registry,
+        )
+        self.shutdown_seconds = Histogram(
+            "doris_mcp_shutdown_step_seconds",
+            "Duration of these steps in seconds",
+            ["step"],
+            buckets=buckets,
+            registry=registry,
+        )
         self.retries = Counter(
             "doris_mcp_statement_retries",
             "Statements sent again because their connection ended first",

@@ -4,6 +4,7 @@ The SDK gets each request untouched, its body replayed. It is loaded on first ne
 """
 
 import asyncio
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,8 @@ class Unusual:
         if handshake and method == "initialize" and isinstance(params, dict):
             begun = self._sessions.begin(request.principal.name, negotiate(params.get("protocolVersion")))
             greeting.append((SESSION, begun.encode()))
-        return await self._pass_on(request, body, id, session, greeting)
+        with request.streaming() if method == "subscriptions/listen" else contextlib.nullcontext():
+            return await self._pass_on(request, body, id, session, greeting)
 
     async def forbid(self, request: Request, tool: Tool, id: int | str | None) -> int:
         """403 with all the scopes that the tool needs, in one challenge."""
