@@ -29,12 +29,14 @@ from doris_mcp_server.errors import InvalidArgument, ServerError
 from doris_mcp_server.fork import fork
 from doris_mcp_server.lease import Lease
 from doris_mcp_server.observe import event, notify_systemd
+from doris_mcp_server.observe.past import fold
 from doris_mcp_server.slot import BACKOFF, Slot
 from doris_mcp_server.sockets import listening_sockets, shared_out
 from doris_mcp_server.watch import TICK, Watch
 
 EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themselves, until what is left is killed
 PATIENCE = 10.0  # seconds until a host counts as started on which some workers listen and others crash
+METRICS = "metrics"  # folder of the runtime directory
 LINE_LIMIT = 1 << 20  # bytes a line from a worker may have
 
 Work = Callable[[Settings, bool, socket.socket, list[socket.socket]], int]
@@ -48,6 +50,7 @@ class Supervisor:
         self._settings = settings
         self._work = work
         self._lease = Lease(Path(settings.runtime_dir) / "drain")
+        self._metrics = Path(settings.runtime_dir) / METRICS
         self._stopping = asyncio.Event()
         self._failed = False
         self._slots = [
@@ -57,6 +60,7 @@ class Supervisor:
         self._due = asyncio.Event()  # some worker is to be replaced
         self._replacing = asyncio.Lock()  # held while a slot changes hands: never two of them at once
         self._hangup: asyncio.Task[None] | None = None
+        self._some_ended = False
         self._ready = False
         self._told = ""
         self._born = time.monotonic()
@@ -123,7 +127,7 @@ class Supervisor:
         code = await child.process.wait()
         child.writer.close()
         self._children.remove(child)
-        _forget_metrics(child.process.pid)
+        self._some_ended = True
         if child.retiring is not None:
             event("worker retired", worker=child.process.pid, code=code, reason=child.exit_reason())
 
@@ -153,6 +157,8 @@ class Supervisor:
             if self._lease.ran_out:
                 self._undrain()
                 event("drain lease ran out; serving again", level=logging.WARNING)
+            if self._some_ended:
+                self._some_ended = not fold(self._metrics, [child.process.pid for child in self._children])
             self._tell_systemd()
             listening = [child for child in self._children if child.started.is_set()]
             # A stop has a limit of its own.
@@ -338,24 +344,16 @@ def _no_room(error: OSError) -> ServerError:
     return ServerError(f"no process for a worker: {error.strerror}", hint=hint)
 
 
-def _forget_metrics(pid: int) -> None:
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
 def serve(settings: Settings) -> int:
     """Run the HTTP server until it is told to stop; the exit code."""
     with contextlib.ExitStack() as stack:
         runtime = settings.runtime_dir or os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
         if not runtime:
             runtime = stack.enter_context(tempfile.TemporaryDirectory(prefix="doris-mcp-"))
-        metrics = Path(runtime) / "metrics"
+        metrics = Path(runtime) / METRICS
         metrics.mkdir(exist_ok=True)
-        for stale in metrics.glob("*.db"):
-            stale.unlink()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        fold(metrics, ())  # what the process before this one counted at its end, nobody has seen yet
         sockets = listening_sockets(settings)
         address = "{}:{}".format(*sockets[0].getsockname()[:2])
         settings = settings.model_copy(

@@ -300,6 +300,23 @@ async def test_new_connections_reach_every_worker_and_any_of_them_tells_the_sum(
         assert "doris_mcp_ready_workers 0.0" in told  # there is no Doris here
 
 
+async def test_how_a_server_ended_is_in_its_log_and_in_the_metrics_of_the_next_one(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    async with launch() as server:
+        server.signal(signal.SIGTERM)
+        await server.process.wait()
+    steps = {line["step"]: line for line in server.lines if line["message"] == "shutdown step"}
+    assert list(steps) == ["calls", "streams", "connections", "background", "sessions", "doris", "store", "logs"]
+    assert {line["result"] for line in steps.values()} == {"ok"}
+    assert all(line["ms"] >= 0 for line in steps.values())
+    async with launch() as server, http.get(f"{server.url}/metrics") as response:
+        told = await response.text()
+    for step in steps:
+        assert f'doris_mcp_shutdown_steps_total{{result="ok",step="{step}"}} 1.0' in told
+        assert f'doris_mcp_shutdown_step_seconds_count{{step="{step}"}} 1.0' in told
+
+
 async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -5,9 +5,12 @@ Imported when PROMETHEUS_MULTIPROC_DIR is set: prometheus_client looks for it on
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from doris_mcp_server.observe.past import reading
 
 
 class BatchHistogram(Histogram):
@@ -118,8 +121,10 @@ class Instruments:
 
     def render(self) -> bytes:
         """The exposition text: of this process, or of all whose files are in PROMETHEUS_MULTIPROC_DIR."""
-        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if not directory:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
-        return generate_latest(merged)
+        with reading(Path(directory)):
+            return generate_latest(merged)
