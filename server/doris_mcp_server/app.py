@@ -27,7 +27,7 @@ from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 
 DORIS_GOOD_FOR = 1.0  # seconds between looks at frontends that answer: one that hangs is found within three
-CALLS_SHARE = 0.8  # of the time a shutdown may take: for calls to finish
+RESERVE = 6.0  # seconds of a shutdown that calls may not use up, at most half of it: other steps come after them
 CLOSE_LIMIT = 2.0  # seconds any one part may take to close
 
 
@@ -85,8 +85,9 @@ class App:
 
         Who is let in meanwhile is for the gate to say.
         """
-        share = CALLS_SHARE * self.settings.drain_seconds
-        await self.steps.run("calls", self._finish_calls(share), share + CLOSE_LIMIT)
+        whole = self.settings.drain_seconds
+        limit = whole - min(RESERVE, whole / 2)
+        await self.steps.run("calls", self._finish_calls(limit), limit + CLOSE_LIMIT)
         self.protocol.end_streams()
         await self.steps.run("streams", self.gate.still(), CLOSE_LIMIT)
 
@@ -107,13 +108,6 @@ class App:
         await run("sessions", self.sessions.close(), CLOSE_LIMIT)
         await run("doris", self.routes.close(CLOSE_LIMIT), CLOSE_LIMIT + 0.5)
         await run("store", self.store.close(), CLOSE_LIMIT)
-
-    async def serve_stdio(self) -> None:
-        """One client on stdin and stdout, until stdin ends."""
-        try:
-            await (await self.protocol.sdk()).serve_stdio()
-        finally:
-            await self.close()
 
 
 def _checks(routes: Routes, store: Store | None) -> list[Check]:

@@ -26,6 +26,7 @@ class Child:
     heard: float = field(default_factory=time.monotonic)
     state: dict[str, Any] = field(default_factory=lambda: {"started": False, "inflight": 0, "ready": False})
     started: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # it has ended, and all it said is taken in
     retiring: float | None = None  # when another one took its place
     killed_for: str | None = None
 

@@ -130,6 +130,7 @@ class Supervisor:
         self._some_ended = True
         if child.retiring is not None:
             event("worker retired", worker=child.process.pid, code=code, reason=child.exit_reason())
+        child.gone.set()
 
     def _take_in(self, child: Child, said: dict[str, Any]) -> None:
         if event_of_bus := said.get("event"):
@@ -183,7 +184,7 @@ class Supervisor:
                 try:
                     async with self._replacing:
                         if old := await slot.replace():
-                            await old.process.wait()
+                            await old.gone.wait()
                 except ServerError as error:
                     self._not_replaced("worker not replaced", error)
                     await asyncio.sleep(BACKOFF[1])

@@ -10,7 +10,7 @@ ROOT = Path(doris_mcp_server.__file__).parent
 ORDER = [
     ("__main__",),
     ("cli",),
-    ("process", "tokens", "smoke", "sandbox"),
+    ("process", "tokens", "smoke", "sandbox", "stdio"),
     ("worker", "ctl", "sockets", "slot", "watch", "lease"),
     ("child",),
     ("fork",),
