@@ -88,8 +88,7 @@ class App:
         whole = self.settings.drain_seconds
         limit = whole - min(RESERVE, whole / 2)
         await self.steps.run("calls", self._finish_calls(limit), limit + CLOSE_LIMIT)
-        self.protocol.end_streams()
-        await self.steps.run("streams", self.gate.still(), CLOSE_LIMIT)
+        await self.steps.run("streams", self._end_streams(), CLOSE_LIMIT)
 
     async def _finish_calls(self, limit: float) -> str | None:
         try:
@@ -100,6 +99,16 @@ class App:
             self.protocol.end_calls()
         await self.gate.idle()  # what they are answered has to be sent
         return CUT
+
+    async def _end_streams(self) -> None:
+        """More than once: one that was let in just before may open only now."""
+        still = asyncio.create_task(self.gate.still())
+        try:
+            while not still.done():
+                self.protocol.end_streams()
+                await asyncio.wait([still], timeout=0.05)
+        finally:
+            still.cancel()
 
     async def close(self) -> None:
         """The rest, from the outside to the inside. A step that fails or hangs keeps none of the others waiting."""

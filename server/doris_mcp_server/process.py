@@ -218,6 +218,8 @@ class Supervisor:
         children = list(self._children)
         for child in children:
             child.tell("stop")
+        for slot in self._slots:
+            slot.let_go()
         waits = [asyncio.create_task(child.process.wait()) for child in children]
         if waits:
             await asyncio.wait(waits, timeout=self._settings.drain_seconds + EXTRA)

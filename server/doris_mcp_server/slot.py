@@ -82,6 +82,14 @@ class Slot:
             old.retire()
             return old
 
+    def let_go(self) -> None:
+        """Close this process' own hold on the sockets: with the worker's they are closed, unless systemd has them.
+
+        Else a connection made while other workers are still busy would be taken up, and answered by nobody.
+        """
+        for sock in self.sockets:
+            sock.close()
+
     def _exited(self, reason: str) -> None:
         self._last_exit = {"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")}
 

@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, steps: Steps) -> None:
         super().__init__(config)
+        self.servers = []  # uvicorn has none until it has started
         self.on_signal = asyncio.Event()
         self._steps = steps
 
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
         await self._steps.run("connections", self._disconnect(sockets), CONNECTIONS_LIMIT)
 
     async def _disconnect(self, sockets: list[socket.socket] | None) -> str:
+        self.stop_listening()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 while self.server_state.connections:

@@ -1,12 +1,10 @@
 """What clients see while a server stops or replaces its workers: right answers, or errors that say to ask again."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,10 @@ import pytest
 from doris_mcp_server import ctl
 from doris_mcp_server.cli import main
 
+from ..echoes import ECHO, echoing, messages, stream, wait
 from .conftest import LIMIT, Launch, Running, legacy, modern
 
-ECHO = {"DORIS_MCP_TEST_FIXTURES": "echo"}
 ERAS = pytest.mark.parametrize("era", [modern, legacy])
-
-
-def wait(era: Any, seconds: float, **members: Any) -> dict[str, Any]:
-    """A call that takes so long. With `members` in its params it is not ordinary, and the SDK's to serve."""
-    return era("tools/call", {"name": "test_wait", "arguments": {"text": "done", "seconds": seconds}, **members})
-
-
-def messages(text: str) -> list[dict[str, Any]]:
-    """The JSON-RPC messages of a body, which is one object or an event stream."""
-    if text.lstrip().startswith("{"):
-        return [json.loads(text)]
-    return [json.loads(line[5:]) for line in text.splitlines() if line.startswith("data:") and line[5:].strip()]
 
 
 async def ask(http: aiohttp.ClientSession, server: Running, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -55,28 +41,7 @@ def steps(server: Running) -> dict[str, str]:
     return {line["step"]: line["result"] for line in server.lines if line["message"] == "shutdown step"}
 
 
-@contextlib.asynccontextmanager
-async def stream(http: aiohttp.ClientSession, server: Running, era: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-    """An open event stream in either era, its first frame read."""
-    if era is modern:
-        request = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-        opening = http.post(f"{server.url}/mcp", **request)
-    else:
-        hello = legacy("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}})
-        hello["json"]["params"]["clientInfo"] = {"name": "test", "version": "1"}
-        async with http.post(f"{server.url}/mcp", **hello) as response:
-            session = response.headers["mcp-session-id"]
-        headers = {"mcp-session-id": session, "mcp-protocol-version": "2025-11-25", "accept": "text/event-stream"}
-        opening = http.get(f"{server.url}/mcp", headers=headers)
-    async with opening as response:
-        assert response.status == 200
-        await response.content.readuntil(b"\r\n\r\n")
-        yield response
-
-
 # -- calls at the limit -------------------------------------------------------------------------------------
-
-
 @ERAS
 @pytest.mark.parametrize("members", [{}, {"unusual": True}])
 async def test_a_call_that_is_not_over_at_the_limit_is_answered_that_it_may_be_sent_again(
@@ -118,7 +83,7 @@ async def test_a_statement_given_up_at_the_limit_is_killed_at_doris(
 async def test_a_stream_holds_up_no_drain_and_ends_with_a_last_frame(
     era: Any, launch: Launch, http: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with launch(**ECHO) as server, stream(http, server, era) as open_stream:
+    async with launch(**ECHO) as server, stream(http, server.url, era) as open_stream:
         await until(server, streams=1, inflight=0)
         drain = ["ctl", "--socket", server.ctl, "drain", "--for", "60", "--wait", "60", "--json"]
         assert await asyncio.to_thread(main, drain) == 0
@@ -131,7 +96,7 @@ async def test_a_stream_holds_up_no_drain_and_ends_with_a_last_frame(
 
 @ERAS
 async def test_streams_go_on_until_the_last_call_is_over(era: Any, launch: Launch, http: aiohttp.ClientSession) -> None:
-    async with launch(**ECHO) as server, stream(http, server, era) as open_stream:
+    async with launch(**ECHO) as server, stream(http, server.url, era) as open_stream:
         running = asyncio.create_task(ask(http, server, wait(modern, 1)))
         await until(server, streams=1, inflight=1)
         server.signal(signal.SIGTERM)
@@ -146,55 +111,29 @@ async def test_streams_go_on_until_the_last_call_is_over(era: Any, launch: Launc
 # -- replacing workers --------------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def busy(server: Running, answers: list[tuple[int, bool]]) -> AsyncIterator[None]:
-    """Clients of both eras that never pause, on connections kept alive: the status, and whether it was the answer."""
-    over = asyncio.Event()
-
-    async def client(number: int, era: Any) -> None:
-        async with aiohttp.ClientSession() as http:
-            while not over.is_set():
-                text = f"{number}-{len(answers)}"
-                status, message = await ask(
-                    http, server, era("tools/call", {"name": "echo", "arguments": {"text": text}})
-                )
-                answers.append((status, message.get("result", {}).get("structuredContent") == {"text": text}))
-
-    clients = [asyncio.create_task(client(number, era)) for number in range(4) for era in (modern, legacy)]
-    try:
-        yield
-    finally:
-        over.set()
-        await asyncio.gather(*clients)
-
-
 async def test_a_reload_answers_everything_on_every_connection(launch: Launch, http: aiohttp.ClientSession) -> None:
-    answers: list[tuple[int, bool]] = []
-    async with launch(workers=2, **ECHO) as server:
-        before = {worker["pid"] for worker in (await until(server, inflight=0))["workers"]}
+    async with launch(workers=2, **ECHO) as server, echoing(server.url, clients=4, streams=1) as echoes:
+        before = {worker["pid"] for worker in (await until(server, streams=2))["workers"]}
         running = [asyncio.create_task(ask(http, server, wait(era, 1))) for era in (modern, legacy)]
-        await until(server, inflight=2)
-        async with busy(server, answers):
-            server.signal(signal.SIGHUP)
-            server.signal(signal.SIGHUP)
-            await server.said("worker retired", 2)
+        await until(server, streams=2)
+        server.signal(signal.SIGHUP)
+        server.signal(signal.SIGHUP)
+        await server.said("worker retired", 2)
         for call in running:
             assert (await call)[1]["result"]["structuredContent"] == {"text": "done"}
         after = await ctl.ask(server.ctl, {"do": "status"})
         assert not before & {worker["pid"] for worker in after["workers"]}
         assert [worker["replaced"] for worker in after["workers"]] == [1, 1]
-    assert len(answers) > 8
-    assert set(answers) == {(200, True)}
+        await echoes.until(lambda seen: seen.right > 100)
+    assert not (echoes.again or echoes.wrong), echoes
 
 
-async def test_a_worker_that_served_enough_is_replaced_the_new_one_first_and_never_two_at_once(
-    launch: Launch,
-) -> None:
-    answers: list[tuple[int, bool]] = []
-    async with launch(workers=2, DORIS_MCP_MAX_REQUESTS="20", DORIS_MCP_MAX_REQUESTS_JITTER="10", **ECHO) as server:
-        async with busy(server, answers):
+async def test_a_worker_that_served_enough_is_replaced_the_new_one_first_and_never_two_at_once(launch: Launch) -> None:
+    often = {"DORIS_MCP_MAX_REQUESTS": "20", "DORIS_MCP_MAX_REQUESTS_JITTER": "10"}
+    async with launch(workers=2, **often, **ECHO) as server:
+        async with echoing(server.url) as echoes:
             await server.said("worker retired", 4)
-        assert set(answers) == {(200, True)}
+        assert not (echoes.again or echoes.wrong), echoes
         told = [
             (line["message"], line.get("worker"))
             for line in server.lines
@@ -206,15 +145,12 @@ async def test_a_worker_that_served_enough_is_replaced_the_new_one_first_and_nev
             assert due[1] == retired[1] != listens[1]
 
 
-async def test_nobody_is_replaced_who_was_not_asked_to_count(launch: Launch) -> None:
-    answers: list[tuple[int, bool]] = []
+async def test_unless_told_so_a_worker_never_serves_enough(launch: Launch) -> None:
     async with launch(**ECHO) as server:
-        async with busy(server, answers):
-            async with asyncio.timeout(LIMIT):
-                while (await ctl.ask(server.ctl, {"do": "status"}))["workers"][0]["served"] < 100:
-                    await asyncio.sleep(0.02)
-        status = await ctl.ask(server.ctl, {"do": "status"})
-        assert (len(status["workers"]), status["workers"][0]["replaced"]) == (1, 0)
+        async with echoing(server.url) as echoes:
+            await echoes.until(lambda seen: seen.right > 200)
+        (worker,) = (await until(server, inflight=0))["workers"]
+        assert worker["replaced"] == 0
 
 
 async def test_sigterm_wins_over_a_reload_under_way(launch: Launch, http: aiohttp.ClientSession) -> None:
