@@ -32,7 +32,7 @@ from doris_mcp_server.observe import event, notify_systemd
 from doris_mcp_server.observe.past import fold
 from doris_mcp_server.slot import BACKOFF, Slot
 from doris_mcp_server.sockets import listening_sockets, shared_out
-from doris_mcp_server.watch import TICK, Watch
+from doris_mcp_server.watch import TICK, Watch, turning
 
 EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themselves, until what is left is killed
 PATIENCE = 10.0  # seconds until a host counts as started on which some workers listen and others crash
@@ -161,9 +161,8 @@ class Supervisor:
             if self._some_ended:
                 self._some_ended = not fold(self._metrics, [child.process.pid for child in self._children])
             self._tell_systemd()
-            listening = [child for child in self._children if child.started.is_set()]
             # A stop has a limit of its own.
-            if self._stopping.is_set() or (listening and all(child.ticks() for child in listening)):
+            if self._stopping.is_set() or turning(self._children):
                 notify_systemd("WATCHDOG=1")
             await asyncio.sleep(TICK)
 

@@ -24,3 +24,9 @@ class Watch:
             for child in children:
                 child.heard += late
         return [child for child in children if child.silent()]
+
+
+def turning(children: Iterable[Child]) -> bool:
+    """Whether the event loops of all that listen turn, and there are some: what systemd's watchdog is told."""
+    listening = [child for child in children if child.started.is_set()]
+    return bool(listening) and all(child.ticks() for child in listening)

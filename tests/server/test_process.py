@@ -11,9 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from doris_mcp_server import ctl
+from doris_mcp_server import RELEASE, ctl
 from doris_mcp_server.cli import main
 
+from ..activation import activation
+from ..echoes import ECHO, wait
 from .conftest import LIMIT, TOKEN, Launch, Running, modern
 
 SMOKE = "smoke-token-0123456789"
@@ -191,6 +193,34 @@ async def test_no_worker_outlives_a_killed_supervisor(launch: Launch, unread: bo
             await until_pid_gone(pid)
 
 
+ALONE = """
+import os, sys
+from doris_mcp_server import cli, worker
+worker.ORPHAN_LIMIT = 1
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "blocked"])
+async def test_nor_does_one_whose_loop_stands_still(how: str, launch: Launch, http: aiohttp.ClientSession) -> None:
+    async with launch(program=("-c", ALONE), **ECHO) as server:
+        (worker,) = [w["pid"] for w in (await status(server))["workers"]]
+        asking = None
+        if how == "stopped":
+            os.kill(worker, signal.SIGSTOP)
+        else:
+            block = wait(modern, 600)
+            block["json"]["params"]["name"] = block["headers"]["mcp-name"] = "test_block"
+            asking = asyncio.create_task(http.post(f"{server.url}/mcp", **block))
+            await server.said("standing still")
+        server.signal(signal.SIGKILL)
+        await server.process.wait()
+        await until_pid_gone(worker)
+        if asking is not None:
+            with pytest.raises(aiohttp.ClientError):
+                await asking
+
+
 async def test_sigterm_finishes_the_running_call_refuses_new_ones_and_exits_0(
     launch: Launch, http: aiohttp.ClientSession
 ) -> None:
@@ -333,43 +363,62 @@ async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixtu
     assert "Traceback" not in stderr.decode()
 
 
-async def test_sockets_of_systemd_are_served_and_it_is_told_when_ready(
+# -- under systemd -------------------------------------------------------------------------------------------
+
+
+async def test_systemd_is_told_what_goes_on(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with activation(tmp_path, 2) as host:
+        async with host.start(workers=2) as server:
+            await host.heard("READY=1")
+            await host.heard(f"STATUS=running, 2 of 2 workers listen, release {RELEASE}")
+            await host.heard("WATCHDOG=1")
+            await ctl.ask(server.ctl, {"do": "drain", "for": 60})
+            await host.heard(f"STATUS=draining, 0 in flight, release {RELEASE}")
+            server.signal(signal.SIGTERM)
+            await host.heard("STOPPING=1")
+            assert await server.process.wait() == 0
+        assert host.notified.index("READY=1") < host.notified.index("WATCHDOG=1") < host.notified.index("STOPPING=1")
+
+
+@pytest.mark.parametrize(("queues", "workers"), [(1, 2), (2, 3), (3, 2)])
+async def test_every_worker_serves_and_every_socket_is_served_whatever_systemd_hands_over(
+    queues: int, workers: int, tmp_path: Path
+) -> None:
+    listing = modern("tools/list")
+    async with activation(tmp_path, queues) as host, host.start(workers=workers) as server:
+        assert (await server.said("sockets and workers differ in number"))["sockets"] == queues
+        async with asyncio.timeout(LIMIT):
+            while not all(worker["served"] for worker in (await status(server))["workers"]):
+                # With an unserved socket some of these would wait for ever.
+                async with aiohttp.ClientSession() as fresh, fresh.post(f"{host.url}/mcp", **listing) as response:
+                    assert response.status == 200
+        assert len((await status(server))["workers"]) == workers
+
+
+FIRST_ONLY = """
+from doris_mcp_server import process, worker
+process.PATIENCE = 0.1
+serve = worker.main
+
+def main(*args):
+    marker = os.path.join(os.environ["DORIS_MCP_RUNTIME_DIR"], "first")
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise RuntimeError("not today")
+    return serve(*args)
+
+worker.main = main
+"""
+
+
+async def test_a_worker_that_never_starts_does_not_keep_the_others_from_serving(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    """What systemd does for doris-mcp.socket and Type=notify: two queues on one port, READY when both are served."""
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.bind(str(tmp_path / "notify"))
-    notify.setblocking(False)
-    queues = []
-    port = 0
-    for _ in range(2):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(("127.0.0.1", port))
-        sock.listen()
-        port = sock.getsockname()[1]
-        queues.append(sock)
-    fds = [os.dup(sock.fileno()) for sock in queues]
-    # Descriptors 3 and 4 are where systemd puts them; the shell moves ours there and becomes the server.
-    script = f'exec 3<&{fds[0]} 4<&{fds[1]}; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" -m doris_mcp_server "$@"'
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script, sys.executable, "--transport", "http", "--workers", "2"),
-        env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "DORIS_MCP_RUNTIME_DIR": str(tmp_path)},
-        pass_fds=fds,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    for fd in fds:
-        os.close(fd)
-    try:
-        async with asyncio.timeout(LIMIT):
-            told = b""
-            while b"READY=1" not in told:
-                told += await asyncio.get_running_loop().sock_recv(notify, 4096) + b"\n"
-        for _ in range(20):
-            async with aiohttp.ClientSession() as fresh, fresh.get(f"http://127.0.0.1:{port}/livez") as response:
-                assert response.status == 200
-    finally:
-        process.terminate()
-        assert await process.wait() == 0
-        for sock in (notify, *queues):
-            sock.close()
+    async with activation(tmp_path, 2) as host, host.start(workers=2, wait=False, patch=FIRST_ONLY) as server:
+        await host.heard("READY=1")
+        await server.said("worker ended", 3)
+        await host.heard("WATCHDOG=1")
+        now = await status(server)
+        assert (now["state"], now["ready"]) == ("starting", False)
+        assert "serving" in {worker["state"] for worker in now["workers"]}
