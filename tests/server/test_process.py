@@ -6,17 +6,21 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from doris_mcp_server import RELEASE, ctl
 from doris_mcp_server.cli import main
+from doris_mcp_server.errors import ServerError
 
 from ..activation import activation
 from ..echoes import ECHO, wait
-from .conftest import LIMIT, TOKEN, Launch, Running, modern
+from .conftest import LIMIT, TOKEN, Launch, Running, modern, serving
 
 SMOKE = "smoke-token-0123456789"
 QUERY = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT 1"}})
@@ -48,6 +52,13 @@ def main(*args):
 worker.main = main
 sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A server for tests that change nothing about it."""
+    async with serving(tmp_path_factory.mktemp("one")) as server:
+        yield server
 
 
 async def status(server: Running) -> dict:  # type: ignore[type-arg]
@@ -283,6 +294,42 @@ async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart
         assert await ask(server, TOKEN) == 200
 
 
+async def test_status_says_in_words_what_became_of_the_workers(
+    launch: Launch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with launch() as server:
+        os.kill((await status(server))["workers"][0]["pid"], signal.SIGKILL)
+        await server.said("worker listens", 2)
+        assert (await ctl.ask(server.ctl, {"do": "reload"}))["state"] == "running"
+        await server.said("worker retired")
+        assert await asyncio.to_thread(main, ["ctl", "--socket", server.ctl, "status"]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "worker" in line]
+        for words in (": serving for ", ", 0 served", "replaced 1 times", "1 crashes, last: ended by SIGKILL at 20"):
+            assert words in line
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "unknown request None"),
+        ({"do": "x" * 3000}, "unknown request"),
+        ({"do": "drain"}, "how many seconds"),
+        ({"do": "drain", "for": "60"}, "how many seconds"),
+        ({"do": "drain", "for": True}, "how many seconds"),
+        ({"do": "drain", "for": 0}, "1 to 3600"),
+        ({"do": "drain", "for": float("nan")}, "1 to 3600"),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_the_operator_may_not_ask_changes_nothing(
+    request_: dict[str, Any], words: str, one: Running
+) -> None:
+    with pytest.raises(ServerError, match=words):
+        await ctl.ask(one.ctl, request_)
+    now = await status(one)
+    assert (now["state"], now["drained_until"]) == ("running", None)
+
+
 async def test_a_drain_nobody_renews_ends_by_itself(launch: Launch) -> None:
     async with launch() as server:
         await ctl.ask(server.ctl, {"do": "drain", "for": 1})
@@ -410,6 +457,21 @@ def main(*args):
 
 worker.main = main
 """
+
+
+async def test_a_reload_whose_new_worker_does_not_start_leaves_the_old_one_serving(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with activation(tmp_path, 1) as host, host.start(patch=FIRST_ONLY) as server:
+        before = (await status(server))["workers"][0]["pid"]
+        with pytest.raises(ServerError, match="the old ones go on serving"):
+            await ctl.ask(server.ctl, {"do": "reload"})
+        server.signal(signal.SIGHUP)
+        await server.said("reload failed")
+        async with http.get(f"{host.url}/livez") as response:
+            assert response.status == 200
+        (worker,) = (await status(server))["workers"]
+        assert (worker["pid"], worker["replaced"]) == (before, 0)
 
 
 async def test_a_worker_that_never_starts_does_not_keep_the_others_from_serving(
