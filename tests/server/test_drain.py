@@ -108,6 +108,42 @@ async def test_streams_go_on_until_the_last_call_is_over(era: Any, launch: Launc
         assert await server.process.wait() == 0
 
 
+SLOW_SDK = """
+import os, sys, time
+from pathlib import Path
+from doris_mcp_server import cli
+from doris_mcp_server.observe import event
+from doris_mcp_server.protocol import unusual
+
+load = unusual.importlib.import_module
+
+def import_module(name):
+    event("loading")
+    while not Path(os.environ["DORIS_MCP_RUNTIME_DIR"], "loaded").exists():
+        time.sleep(0.02)
+    return load(name)
+
+unusual.importlib = type("importlib", (), {"import_module": staticmethod(import_module)})
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+async def test_what_waits_for_the_sdk_when_the_server_stops_is_asked_to_come_again(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    listen = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    async with launch(program=("-c", SLOW_SDK)) as server:
+        opening = asyncio.create_task(http.post(f"{server.url}/mcp", **listen))
+        await server.said("loading")
+        server.signal(signal.SIGTERM)
+        async with await opening as response:
+            assert (response.status, response.headers["retry-after"]) == (503, "1")
+            assert (await response.json())["id"] == listen["json"]["id"]
+        (server.runtime / "loaded").touch()
+        assert await server.process.wait() == 0
+    assert set(steps(server).values()) == {"ok"}
+
+
 # -- replacing workers --------------------------------------------------------------------------------------
 
 

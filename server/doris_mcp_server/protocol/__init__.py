@@ -126,6 +126,7 @@ class Protocol:
     def end_calls(self) -> None:
         """Have every call that runs answered, with an error that says to send it again."""
         self._calls.end()
+        self.unusual.end_waiting()
 
     async def close(self) -> None:
         await self.unusual.close()
