@@ -28,6 +28,7 @@ class Child:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # it has ended, and all it said is taken in
     retiring: float | None = None  # when another one took its place
+    relieved: asyncio.Event = field(default_factory=asyncio.Event)  # the same, to wait for
     killed_for: str | None = None
 
     def tell(self, what: str) -> None:
@@ -37,6 +38,7 @@ class Child:
     def retire(self) -> None:
         """Have it end: another one serves its sockets."""
         self.retiring = time.monotonic()
+        self.relieved.set()
         self.tell("retire")
 
     def kill(self, reason: str) -> None:
@@ -55,14 +57,23 @@ class Child:
 
     async def starts(self) -> bool:
         """Wait until it listens; False when it ends first or takes longer than START_LIMIT."""
-        waits = [asyncio.create_task(self.started.wait()), asyncio.create_task(self.process.wait())]
-        await asyncio.wait(waits, timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
+        await self._ended_or(self.started, START_LIMIT)
         if self.started.is_set():
             return True
         self.kill(f"not started within {START_LIMIT:g} s")
         return False
+
+    async def leaves(self) -> None:
+        """Wait until it ends or another one takes its place."""
+        await self._ended_or(self.relieved)
+
+    async def _ended_or(self, event: asyncio.Event, timeout: float | None = None) -> None:
+        waits = [asyncio.create_task(event.wait()), asyncio.create_task(self.process.wait())]
+        try:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
 
     def ticks(self) -> bool:
         """Whether its event loop turns, as far as one can know."""

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,12 @@ from doris_mcp_server.fork import fork
 from doris_mcp_server.lease import Lease
 from doris_mcp_server.observe import event, notify_systemd
 from doris_mcp_server.observe.past import fold
+from doris_mcp_server.report import Report
 from doris_mcp_server.slot import BACKOFF, Slot
 from doris_mcp_server.sockets import listening_sockets, shared_out
 from doris_mcp_server.watch import TICK, Watch, turning
 
 EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themselves, until what is left is killed
-PATIENCE = 10.0  # seconds until a host counts as started on which some workers listen and others crash
 METRICS = "metrics"  # folder of the runtime directory
 LINE_LIMIT = 1 << 20  # bytes a line from a worker may have
 
@@ -61,9 +60,7 @@ class Supervisor:
         self._replacing = asyncio.Lock()  # held while a slot changes hands: never two of them at once
         self._hangup: asyncio.Task[None] | None = None
         self._some_ended = False
-        self._ready = False
-        self._told = ""
-        self._born = time.monotonic()
+        self._report = Report(settings, self._slots, self._children, self._lease, self._stopping)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -119,11 +116,14 @@ class Supervisor:
 
     async def _hear(self, child: Child, reader: asyncio.StreamReader) -> None:
         """Take in a worker's ticks and events until its end of the pipe closes, then wait for its exit."""
-        # A worker that is killed may leave half a line, or unread events: then the pipe is reset, not ended.
-        with contextlib.suppress(ConnectionError):
+        try:
             while (line := await reader.readline()).endswith(b"\n"):
                 child.heard = time.monotonic()
                 self._take_in(child, json.loads(line))
+        except ConnectionError:
+            pass  # killed with something of ours unread: the pipe is reset, not ended
+        except ValueError:  # one that is out of its mind must not take the others down
+            self._kill(child, "said what nobody understands")
         code = await child.process.wait()
         child.writer.close()
         self._children.remove(child)
@@ -142,7 +142,7 @@ class Supervisor:
         if said["started"] and not child.started.is_set():
             child.started.set()
             event("worker listens", worker=child.process.pid)
-            self._tell_systemd()
+            self._report.tell_systemd()
         if child.due():
             self._due.set()
 
@@ -160,7 +160,7 @@ class Supervisor:
                 event("drain lease ran out; serving again", level=logging.WARNING)
             if self._some_ended:
                 self._some_ended = not fold(self._metrics, [child.process.pid for child in self._children])
-            self._tell_systemd()
+            self._report.tell_systemd()
             # A stop has a limit of its own.
             if self._stopping.is_set() or turning(self._children):
                 notify_systemd("WATCHDOG=1")
@@ -213,7 +213,7 @@ class Supervisor:
     async def _stop(self) -> int:
         notify_systemd("STOPPING=1")
         began = time.monotonic()
-        event("stopping", inflight=self._inflight)
+        event("stopping", inflight=self._report.inflight)
         children = list(self._children)
         for child in children:
             child.tell("stop")
@@ -268,13 +268,13 @@ class Supervisor:
                 await self._reload()
             case other:
                 raise InvalidArgument(f"unknown request {other!r:.100}", hint="drain, undrain, status or reload")
-        return self.status()
+        return self._report.status()
 
     def _drain(self, seconds: Any) -> None:
         if type(seconds) not in (int, float):
             raise InvalidArgument("`for` must say how many seconds a drain lasts", hint='{"do": "drain", "for": 120}')
         self._lease.take(seconds)
-        event("drain", for_s=seconds, inflight=self._inflight)
+        event("drain", for_s=seconds, inflight=self._report.inflight)
         self._tell_all("drain")
 
     def _undrain(self) -> None:
@@ -285,60 +285,7 @@ class Supervisor:
         for child in self._children:
             if not self._stopping.is_set():  # which closes the gate for good
                 child.tell(what)
-        self._tell_systemd()
-
-    @property
-    def _inflight(self) -> int:
-        return sum(child.state["inflight"] for child in self._children)
-
-    def status(self) -> dict[str, Any]:
-        """What this host is doing, as `ctl status --json` prints it."""
-        serving = [slot.child for slot in self._slots if slot.child is not None]
-        ready = len(serving) == len(self._slots) and all(child.state["ready"] for child in serving)
-        reasons = sorted({reason for child in serving for reason in child.state.get("reasons", ())})
-        until = None
-        if self._lease.held:
-            until = (datetime.now(UTC) + timedelta(seconds=self._lease.left)).isoformat(timespec="seconds")
-        histories = {slot.child: slot.status() for slot in self._slots if slot.child is not None}
-        return {
-            "node": self._settings.node_name,
-            "release": RELEASE,
-            "config_digest": self._settings.config_digest,
-            "pid": os.getpid(),
-            "state": self._state(),
-            "age_s": round(time.monotonic() - self._born, 1),
-            "drained_until": until,
-            "ready": ready and not self._lease.held,
-            "reasons": reasons,
-            "inflight": self._inflight,
-            "workers": [child.status() | histories.get(child, {}) for child in self._children],
-            "missing": [slot.status() for slot in self._slots if slot.child is None],
-        }
-
-    def _state(self) -> str:
-        if self._stopping.is_set():
-            return "stopping"
-        if self._listening < len(self._slots):
-            return "starting"
-        return "draining" if self._lease.held else "running"
-
-    @property
-    def _listening(self) -> int:
-        return sum(slot.child is not None and slot.child.started.is_set() for slot in self._slots)
-
-    def _tell_systemd(self) -> None:
-        state = self._state()
-        words = f"{state}, {self._listening} of {len(self._slots)} workers listen, release {RELEASE}"
-        if state in ("stopping", "draining"):
-            words = f"{state}, {self._inflight} in flight, release {RELEASE}"
-        if words != self._told:
-            self._told = words
-            notify_systemd(f"STATUS={words}")
-        # One worker that crashes again and again must not keep the others from counting: systemd would end them all.
-        enough = self._listening and time.monotonic() - self._born > PATIENCE
-        if not self._ready and (state in ("running", "draining") or enough):
-            self._ready = True
-            notify_systemd("READY=1")
+        self._report.tell_systemd()
 
 
 def _no_room(error: OSError) -> ServerError:

@@ -53,14 +53,14 @@ class Slot:
             return "worker not started", {"reason": error.message, "hint": error.hint}, 0.0
         while True:
             child = self.child
-            code = await child.process.wait()
+            await child.leaves()
             async with self._change:  # who is being started to take its place, has it
                 if self.child is child:
                     break
         self.child = None
         self._crashes += 1
         self._exited(child.exit_reason())
-        about = {"worker": child.process.pid, "code": code, "reason": child.exit_reason()}
+        about = {"worker": child.process.pid, "code": child.process.returncode, "reason": child.exit_reason()}
         return "worker ended", about, time.monotonic() - child.born
 
     async def replace(self) -> Child | None:

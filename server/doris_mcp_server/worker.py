@@ -98,10 +98,10 @@ class Worker:
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         """Exit code: 0 after a clean drain, 1 when a part of this worker failed or something had to be cut short."""
         tasks = [
-            self._vital(self._listen(reader)),
-            self._vital(self._tick(writer)),
-            self._vital(self._app.health.watch()),
-            self._vital(self._heed_signals()),
+            self._vital("listening to the supervisor", self._listen(reader)),
+            self._vital("ticking", self._tick(writer)),
+            self._vital("watching health", self._app.health.watch()),
+            self._vital("heeding signals", self._heed_signals()),
         ]
         ending = asyncio.create_task(self._retire())
         self._app.bus.forward = lambda topic, data: _forward(writer, topic, data)
@@ -122,12 +122,12 @@ class Worker:
         event("drained", level=logging.INFO if clean else logging.WARNING, clean=clean)
         return 0 if clean else 1
 
-    def _vital(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _vital(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task without which this worker is of no use: when it fails, the worker ends as it always does."""
 
         def done(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()):
-                self._fail(task.get_coro().__qualname__, error)  # type: ignore[union-attr]
+                self._fail(name, error)
 
         task = asyncio.create_task(work)
         task.add_done_callback(done)
@@ -187,7 +187,7 @@ class Worker:
 
         signal.signal(signal.SIGALRM, alone)
         while True:
-            signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT)
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT, ORPHAN_LIMIT)
             state = {
                 "started": self._server.started,
                 "leaving": self._leaving,
@@ -210,8 +210,10 @@ class Worker:
     async def _retire(self) -> None:
         """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
         await self._end.wait()
-        await self._app.drain()
-        self._server.should_exit = True
+        try:
+            await self._app.drain()
+        finally:
+            self._server.should_exit = True
 
 
 def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> None:

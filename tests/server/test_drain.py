@@ -181,6 +181,24 @@ async def test_a_worker_that_served_enough_is_replaced_the_new_one_first_and_nev
             assert due[1] == retired[1] != listens[1]
 
 
+async def test_the_new_worker_is_looked_after_while_the_old_one_still_works(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    async with launch(**ECHO) as server:
+        running = asyncio.create_task(ask(http, server, wait(modern, 600)))
+        await until(server, inflight=1)
+        server.signal(signal.SIGHUP)
+        await server.said("reloaded")
+        (new,) = [w["pid"] for w in (await until(server))["workers"] if w["state"] == "serving"]
+        os.kill(new, signal.SIGKILL)
+        assert (await server.said("worker ended"))["worker"] == new
+        await server.said("worker listens", 3)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await server.said("worker retired")
+
+
 async def test_unless_told_so_a_worker_never_serves_enough(launch: Launch) -> None:
     async with launch(**ECHO) as server:
         async with echoing(server.url) as echoes:
@@ -244,7 +262,7 @@ async def test_an_error_in_a_worker_ends_that_one_in_order_and_another_takes_its
         running = asyncio.create_task(ask(http, server, wait(modern, 1)))
         await until(server, inflight=1)
         (server.runtime / "fail").touch()
-        await server.said("fail failed; this worker ends")
+        await server.said("watching health failed; this worker ends")
         (server.runtime / "fail").unlink()
         assert (await running)[1]["result"]["structuredContent"] == {"text": "done"}
         assert (await server.said("worker ended"))["code"] == 1

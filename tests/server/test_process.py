@@ -443,8 +443,8 @@ async def test_every_worker_serves_and_every_socket_is_served_whatever_systemd_h
 
 
 FIRST_ONLY = """
-from doris_mcp_server import process, worker
-process.PATIENCE = 0.1
+from doris_mcp_server import report, worker
+report.PATIENCE = 0.1
 serve = worker.main
 
 def main(*args):
