@@ -1,6 +1,7 @@
 """The composition root: builds everything of one worker once, and closes it in reverse, each step bounded."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from doris_mcp_server import RELEASE
@@ -80,15 +81,32 @@ class App:
         )
         self.steps = Steps(settings.drain_seconds, self.metrics)
 
+    async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        """What comes before a shutdown where another worker has this one's place: nobody is turned away.
+
+        `leave` returns when all clients have left; what it is given, it calls again and again.
+        """
+
+        def look() -> None:
+            if not self.gate.inflight:
+                self.protocol.end_streams()
+
+        await self.steps.run("handover", leave(look), self._patience)
+
     async def drain(self) -> None:
         """The first part of a shutdown, while clients are still connected: calls finish, streams get a last frame.
 
         Who is let in meanwhile is for the gate to say.
         """
-        whole = self.settings.drain_seconds
-        limit = whole - min(RESERVE, whole / 2)
+        limit = self._patience
         await self.steps.run("calls", self._finish_calls(limit), limit + CLOSE_LIMIT)
         await self.steps.run("streams", self._end_streams(), CLOSE_LIMIT)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that calls still have to finish."""
+        whole = self.settings.drain_seconds
+        return max(0.0, self.steps.left - min(RESERVE, whole / 2))
 
     async def _finish_calls(self, limit: float) -> str | None:
         try:

@@ -26,6 +26,11 @@ class Steps:
         self._ends: float | None = None
         self._metrics = metrics
 
+    @property
+    def left(self) -> float:
+        """Seconds until all of them must be over; the whole limit before the first."""
+        return self._limit if self._ends is None else max(0.0, self._ends - time.monotonic())
+
     async def run(self, name: str, work: Awaitable[str | None], limit: float) -> None:
         """Await `work` for at most `limit` seconds, less when all of them together have less left. Never raises.
 

@@ -25,45 +25,13 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
 from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.observe import event, flush_logs
-from doris_mcp_server.steps import CLEAN, CUT, Steps
+from doris_mcp_server.server import Server
 
 TICK = 1.0  # seconds
 ORPHAN_LIMIT = 20  # seconds a loop may stand still before a worker whose supervisor is gone ends without it
 EVENT_LIMIT = 1 << 16  # bytes one event may have on its way to the other workers
 BACKLOG_LIMIT = 1 << 20  # bytes that may wait for the supervisor to read them; events that come then are dropped
-LINGER = 0.3  # seconds for a client that is just about to send to be told to leave, instead of being cut off
-CONNECTIONS_LIMIT = 3.0  # seconds until the connections are closed, whoever is at their other end
 LOGS_LIMIT = 1.0  # seconds for the reader of the log to take the last lines
-
-
-class Server(uvicorn.Server):
-    """uvicorn, but a signal starts the drain instead of an exit that waits for streams."""
-
-    def __init__(self, config: uvicorn.Config, steps: Steps) -> None:
-        super().__init__(config)
-        self.servers = []  # uvicorn has none until it has started
-        self.on_signal = asyncio.Event()
-        self._steps = steps
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        asyncio.get_running_loop().call_soon_threadsafe(self.on_signal.set)
-
-    def stop_listening(self) -> None:
-        """Leave new connections to whoever else holds the sockets."""
-        for server in self.servers:
-            server.close()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._steps.run("connections", self._disconnect(sockets), CONNECTIONS_LIMIT)
-
-    async def _disconnect(self, sockets: list[socket.socket] | None) -> str:
-        self.stop_listening()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                while self.server_state.connections:
-                    await asyncio.sleep(LINGER / 10)
-        await super().shutdown(sockets)
-        return CUT if self.server_state.tasks else CLEAN
 
 
 class Worker:
@@ -75,6 +43,7 @@ class Worker:
         self._sockets = sockets
         self._failed = False
         self._leaving = False  # told to end by itself, it goes on until another one has its place
+        self._relieved = False  # another one has it
         self._end = asyncio.Event()
         self._server = Server(
             uvicorn.Config(
@@ -163,6 +132,7 @@ class Worker:
         """Somebody else serves this address now, or will: keep what is under way, and take on nothing."""
         self._app.gate.retire()
         self._server.stop_listening()
+        self._relieved = True
         self._end.set()
 
     async def _heed_signals(self) -> None:
@@ -211,6 +181,8 @@ class Worker:
         """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
         await self._end.wait()
         try:
+            if self._relieved:
+                await self._app.hand_over(self._server.hand_over)
             await self._app.drain()
         finally:
             self._server.should_exit = True

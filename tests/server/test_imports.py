@@ -15,7 +15,7 @@ ORDER = [
     ("slot", "lease"),
     ("child",),
     ("fork",),
-    ("app",),
+    ("app", "server"),
     ("asgi", "steps"),
     ("protocol", "health"),
     ("challenge", "fixtures"),
