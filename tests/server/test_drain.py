@@ -151,7 +151,6 @@ async def test_a_reload_answers_everything_on_every_connection(launch: Launch, h
     async with launch(workers=2, **ECHO) as server, echoing(server.url, clients=4, streams=1) as echoes:
         before = {worker["pid"] for worker in (await until(server, streams=2))["workers"]}
         running = [asyncio.create_task(ask(http, server, wait(era, 1))) for era in (modern, legacy)]
-        await until(server, streams=2)
         server.signal(signal.SIGHUP)
         server.signal(signal.SIGHUP)
         await server.said("worker retired", 2)
