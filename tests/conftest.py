@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,15 +72,20 @@ async def serving(
     workers: int = 1,
     wait: bool = True,
     program: tuple[str, str] = ("-m", "doris_mcp_server"),
+    fds: Sequence[int] = (),
     **variables: str,
 ) -> AsyncIterator[Running]:
-    """Run `python -m doris_mcp_server --transport http` with these variables; ready when every worker listens."""
+    """Run `python -m doris_mcp_server --transport http` with these variables; ready when every worker listens.
+
+    It inherits the descriptors `fds`.
+    """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DORIS_", "REDIS_"))}
     env = inherited | {"DORIS_MCP_RUNTIME_DIR": str(runtime), "DORIS_MCP_NODE_NAME": "node-a"} | variables
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, *program, "--transport", "http", "--port", "0"),
         *("--workers", str(workers), *args),
         env=env,
+        pass_fds=fds,
         stderr=asyncio.subprocess.PIPE,
     )
     server = Running(process, runtime)

@@ -1,15 +1,12 @@
 """The composition root: builds everything of one worker once, and closes it in reverse, each step bounded."""
 
 import asyncio
-import contextlib
-import logging
-import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers
-from doris_mcp_server.asgi import Application, Gate
+from doris_mcp_server.asgi import Application
 from doris_mcp_server.auth import Verifier
 from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
@@ -17,20 +14,23 @@ from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.doris.figures import Figures
 from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.doris.routes import HTTPLimits, Routes
+from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys import KeyRing
-from doris_mcp_server.observe import Metrics, event
+from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import Store, open_store
 from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 from doris_mcp_server.tools.cache import ResultCache
 
 DORIS_GOOD_FOR = 1.0  # seconds between looks at frontends that answer: one that hangs is found within three
-CLOSE_LIMIT = 3.0  # seconds any one part may take to close
+RESERVE = 6.0  # seconds of a shutdown that calls may not use up, at most half of it: other steps come after them
+CLOSE_LIMIT = 2.0  # seconds any one part may take to close
 
 
 class App:
@@ -82,35 +82,67 @@ class App:
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,
-            lifespan=self._lifespan,
         )
+        self.steps = Steps(settings.drain_seconds, self.metrics)
 
-    def end_streams(self) -> None:
-        """Give every open event stream its final frame: the server is about to stop."""
-        self.protocol.end_streams()
+    async def watch(self) -> None:
+        """Look how Doris and the store do, until cancelled. Starting needs neither of them: this finds out."""
+        await asyncio.gather(self.health.watch(), self.routes.watch())
 
-    @contextlib.asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[None]:
-        """The life of all parts. Starting needs neither Doris nor the store: health finds out."""
-        watches = [asyncio.create_task(self.health.watch()), asyncio.create_task(self.routes.watch())]
+    async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        """What comes before a shutdown where another worker has this one's place: nobody is turned away.
+
+        `leave` returns when all clients have left; what it is given, it calls again and again.
+        """
+
+        def look() -> None:
+            if not self.gate.inflight:
+                self.protocol.end_streams()
+
+        await self.steps.run("handover", leave(look), self._patience)
+
+    async def drain(self) -> None:
+        """The first part of a shutdown, while clients are still connected: calls finish, streams get a last frame.
+
+        Who is let in meanwhile is for the gate to say.
+        """
+        limit = self._patience
+        await self.steps.run("calls", self._finish_calls(limit), limit + CLOSE_LIMIT)
+        await self.steps.run("streams", self._end_streams(), CLOSE_LIMIT)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that calls still have to finish."""
+        whole = self.settings.drain_seconds
+        return max(0.0, self.steps.left - min(RESERVE, whole / 2))
+
+    async def _finish_calls(self, limit: float) -> str | None:
         try:
-            yield
+            async with asyncio.timeout(limit):
+                await self.gate.idle()
+            return None
+        except TimeoutError:
+            self.protocol.end_calls()
+        await self.gate.idle()  # what they are answered has to be sent
+        return CUT
+
+    async def _end_streams(self) -> None:
+        """More than once: one that was let in just before may open only now."""
+        still = asyncio.create_task(self.gate.still())
+        try:
+            while not still.done():
+                self.protocol.end_streams()
+                await asyncio.wait([still], timeout=0.05)
         finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
-            await self._close()
+            still.cancel()
 
-    async def _close(self) -> None:
-        await _bounded("protocol", self.protocol.close())
-        await _bounded("sessions", self.sessions.close())
-        await _bounded("doris pool", self.routes.close(CLOSE_LIMIT))
-        await _bounded("store", self.store.close())
-
-    async def serve_stdio(self) -> None:
-        """One client on stdin and stdout, until stdin ends."""
-        async with self._lifespan():
-            await (await self.protocol.sdk()).serve_stdio()
+    async def close(self) -> None:
+        """The rest, from the outside to the inside. A step that fails or hangs keeps none of the others waiting."""
+        run = self.steps.run
+        await run("background", self.protocol.close(), CLOSE_LIMIT)
+        await run("sessions", self.sessions.close(), CLOSE_LIMIT)
+        await run("doris", self.routes.close(CLOSE_LIMIT), CLOSE_LIMIT + 0.5)
+        await run("store", self.store.close(), CLOSE_LIMIT)
 
 
 def _checks(routes: Routes, store: Store | None) -> list[Check]:
@@ -136,18 +168,3 @@ def _tools(settings: Settings) -> tuple[Tool, ...]:
     from doris_mcp_server import fixtures
 
     return (*TOOLS, *fixtures.TOOLS)
-
-
-async def _bounded(name: str, closing: Awaitable[None]) -> None:
-    """Close one part: at most CLOSE_LIMIT seconds, and its failure never keeps the next from closing."""
-    started = time.monotonic()
-    result = "closed"
-    try:
-        async with asyncio.timeout(CLOSE_LIMIT):
-            await closing
-    except TimeoutError:
-        result = f"not closed within {CLOSE_LIMIT:g} s"
-    except Exception as error:  # the shutdown path must reach its end whatever a part does
-        result = f"failed to close: {error!r}"
-    level = logging.INFO if result == "closed" else logging.WARNING
-    event(f"{name} {result}", level=level, ms=round((time.monotonic() - started) * 1e3, 1))

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
 from doris_mcp_server.challenge import METADATA_PATHS, Refusal, Resources, error_body
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import StoreUnavailable
+from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import ClientGone, Protocol, Request
@@ -27,46 +27,6 @@ _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _RETRY: Header = (b"retry-after", b"1")
 # Sent twice, two readers on the way may act on different ones.
 _ONCE = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"mcp-session-id", b"origin"})
-
-
-class Gate:
-    """Counts requests in flight and, while draining, lets none in."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-        self.inflight = 0
-        self.served = 0  # requests let in since this worker began
-        self._idle = asyncio.Event()
-        self._waited_for = False
-
-    @property
-    def draining(self) -> bool:
-        return self._answers.closing
-
-    @draining.setter
-    def draining(self, yes: bool) -> None:
-        self._answers.closing = yes  # whoever is answered now is asked to leave the connection, too
-
-    def enter(self) -> None:
-        self.inflight += 1
-        self.served += 1
-
-    def leave(self) -> None:
-        self.inflight -= 1
-        if self._waited_for and not self.inflight:
-            self._idle.set()
-
-    async def idle(self, timeout: float) -> bool:
-        """Wait until nothing is in flight; False when that took longer than `timeout` seconds."""
-        self._waited_for = True
-        try:
-            async with asyncio.timeout(timeout):
-                while self.inflight:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class HostPolicy:
@@ -120,7 +80,6 @@ class Application:
         resources: Resources,
         metrics: Metrics,
         protocol: Protocol,
-        lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._answers = answers
         self._gate = gate
@@ -129,7 +88,6 @@ class Application:
         self._resources = resources
         self._metrics = metrics
         self._protocol = protocol
-        self._lifespan = lifespan
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
         self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
@@ -143,9 +101,6 @@ class Application:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._run_lifespan(receive, send)
-            return
         label = scope["path"]
         route = self._routes.get(label)
         if route is None:
@@ -185,16 +140,16 @@ class Application:
             known = principal or await self._identify(scope)
             if isinstance(known, Refusal):
                 return await self._send(send, known)
+            request = Request(scope, headers, known, receive, send, self._gate.streaming)
             if method == "POST":
-                return await self._protocol.post(Request(scope, headers, known, receive, send))
+                return await self._protocol.post(request)
             if method == "DELETE":
-                return await self._protocol.delete(Request(scope, headers, known, receive, send))
-            if method != "GET":
-                return await self._refuse(send, 405, "POST, GET or DELETE only", (b"allow", b"POST, GET, DELETE"))
+                return await self._protocol.delete(request)
+            if method == "GET":
+                return await self._protocol.get(request)
+            return await self._refuse(send, 405, "POST, GET or DELETE only", (b"allow", b"POST, GET, DELETE"))
         finally:
             self._gate.leave()
-        # A stream lasts as long as its client likes: it is not in flight, and a drain does not wait for it.
-        return await self._protocol.get(Request(scope, headers, known, receive, send))
 
     async def _identify(self, scope: Scope) -> Principal | Refusal:
         """The caller, or the answer to one whom nobody knows."""
@@ -286,13 +241,6 @@ class Application:
     async def _page(self, send: Send, status: int, body: dict[str, Any]) -> int:
         await self._answers.send(send, status, orjson.dumps(body))
         return status
-
-    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        async with self._lifespan():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _twice(headers: list[Header]) -> bytes | None:

@@ -92,7 +92,7 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", choices=("http", "stdio"), default=none, help="default: stdio")
     parser.add_argument("--host", default=none, help="address to listen on (SERVER_HOST, default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=none, help="port to listen on (SERVER_PORT, default 3000)")
-    parser.add_argument("--workers", type=int, default=none, help="worker processes; 0: one a CPU (WORKERS, default 1)")
+    parser.add_argument("--workers", type=int, default=none, help="worker processes; 0: one a CPU (WORKERS)")
     parser.add_argument("--sandbox", action="store_true", default=none, help="start the demo engine and serve that")
 
 
@@ -143,14 +143,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _run(settings: "Settings") -> int:
-    if settings.transport == "http":
-        from doris_mcp_server import process
+    if settings.transport == "stdio":
+        from doris_mcp_server import stdio
 
-        return process.serve(settings)
-    from doris_mcp_server.app import App
+        stdio.serve(settings)
+    from doris_mcp_server import process
 
-    asyncio.run(App(settings).serve_stdio())
-    return 0
+    return process.serve(settings)
 
 
 def _check_config(args: argparse.Namespace) -> int:
@@ -202,10 +201,21 @@ def _in_words(status: dict[str, Any]) -> str:
     if status["drained_until"]:
         lines.append(f"  drained until {status['drained_until']}")
     lines += [f"  {reason}" for reason in status["reasons"]]
-    lines += [
-        f"  worker {w['pid']}: {w['state']}, {w['inflight']} in flight, {w['served']} served" for w in status["workers"]
-    ]
-    return "\n".join(lines)
+    return "\n".join(lines + [_worker_in_words(worker) for worker in (*status["workers"], *status["missing"])])
+
+
+def _worker_in_words(worker: dict[str, Any]) -> str:
+    line = "  no worker here just now"
+    if "pid" in worker:
+        line = (
+            f"  worker {worker['pid']}: {worker['state']} for {worker['age_s']:.0f} s, "
+            f"{worker['inflight']} in flight, {worker['streams']} streams, {worker['served']} served"
+        )
+    if worker.get("replaced"):
+        line += f", replaced {worker['replaced']} times"
+    if worker.get("crashes"):
+        line += f", {worker['crashes']} crashes, last: {worker['last_exit']['reason']} at {worker['last_exit']['at']}"
+    return line
 
 
 def _token(args: argparse.Namespace) -> int:

@@ -33,7 +33,20 @@ class Settings(BaseModel):
     transport: Literal["http", "stdio"] = Field("stdio", json_schema_extra=_env("TRANSPORT"))
     host: str = Field("127.0.0.1", json_schema_extra=_env("SERVER_HOST", "HOST"))
     port: int = Field(3000, ge=0, le=65535, json_schema_extra=_env("SERVER_PORT", "PORT"))
-    workers: int = Field(1, ge=0, le=128, json_schema_extra=_env("WORKERS", "UVICORN_WORKERS"))
+    environment: Literal["development", "production"] = Field("development", json_schema_extra=_env("ENVIRONMENT"))
+    workers: int | None = Field(None, ge=0, le=128, json_schema_extra=_env("WORKERS", "UVICORN_WORKERS"))
+    max_requests: int = Field(
+        0, ge=0, le=1_000_000_000, json_schema_extra=_env("DORIS_MCP_MAX_REQUESTS", "UVICORN_MAX_REQUESTS")
+    )
+    max_requests_jitter: int = Field(
+        0,
+        ge=0,
+        le=1_000_000_000,
+        json_schema_extra=_env("DORIS_MCP_MAX_REQUESTS_JITTER", "UVICORN_MAX_REQUESTS_JITTER"),
+    )
+    keep_alive_seconds: int = Field(
+        75, ge=1, le=3600, json_schema_extra=_env("DORIS_MCP_KEEP_ALIVE_SECONDS", "UVICORN_KEEPALIVE")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", json_schema_extra=_env("LOG_LEVEL"))
     node_name: str = Field(default_factory=socket.gethostname, json_schema_extra=_env("DORIS_MCP_NODE_NAME"))
 
@@ -172,8 +185,11 @@ class Settings(BaseModel):
 
     @property
     def worker_count(self) -> int:
-        """How many worker processes to run; 0 asks for one a CPU."""
-        return self.workers or len(os.sched_getaffinity(0))
+        """How many worker processes to run. WORKERS=0 asks for one a CPU; left out, it depends on ENVIRONMENT."""
+        cpus = len(os.sched_getaffinity(0))
+        if self.workers is None:
+            return min(max(2 * cpus + 1, 2), 8) if self.environment == "production" else 1
+        return self.workers or cpus
 
 
 def _environment() -> dict[str, tuple[str, bool]]:

@@ -5,6 +5,7 @@
     ├── StatementRefused       the guard will not send this statement to Doris
     ├── InvalidArgument        a tool argument is out of its bounds
     ├── Overloaded             a limit on concurrency is reached; try again later
+    ├── ShuttingDown           this worker ends and could not wait any longer; try again at once
     ├── DorisError             Doris, or the way to it, failed
     │   ├── DorisUnavailable   nobody answers, or not in time
     │   ├── DorisRefusedLogin  the account or its password is wrong
@@ -68,6 +69,11 @@ class InvalidArgument(ServerError):
 
 class Overloaded(ServerError):
     kind = "overloaded"
+    retryable = True
+
+
+class ShuttingDown(ServerError):
+    kind = "shutting_down"
     retryable = True
 
 

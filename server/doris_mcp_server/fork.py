@@ -49,8 +49,9 @@ class Process:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def fork(work: Callable[[], None], keep: Collection[int]) -> Process:
-    """Run `work` in a child which has no descriptors but 0 to 2 and `keep`; it exits 1 if `work` raises, else 0.
+def fork(work: Callable[[], int], keep: Collection[int]) -> Process:
+    """Run `work` in a child which has no descriptors but 0 to 2 and `keep`; it exits with what `work` gives, 1 if it
+    raises.
 
     Raises: OSError when the system has no room for another process; RuntimeError when this process has threads: a
     lock that one of them holds would stay locked in the child for ever.
@@ -70,13 +71,12 @@ def fork(work: Callable[[], None], keep: Collection[int]) -> Process:
     return Process(pid)
 
 
-def _live(work: Callable[[], None], keep: Collection[int]) -> NoReturn:
+def _live(work: Callable[[], int], keep: Collection[int]) -> NoReturn:
     """The child's whole life. It never returns: the stack below belongs to the parent."""
     code = 1
     try:
         _let_go(keep)
-        work()
-        code = 0
+        code = work()
     except BaseException:
         logging.getLogger("doris_mcp").exception("process crashed")
     finally:

@@ -1,4 +1,4 @@
-"""The supervisor: one child process per listening socket, kept alive, drained together, ended within a limit.
+"""The supervisor: a worker on each slot of listening sockets, kept alive, drained together, ended within a limit.
 
 It imports what a worker needs once and forks each worker from itself: one start-up to pay and one copy in memory,
 however many there are. So nothing in here may make a thread: a process that has some cannot be forked.
@@ -10,30 +10,35 @@ import gc
 import json
 import logging
 import os
+import random
 import secrets
 import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from doris_mcp_server import RELEASE, ctl
-from doris_mcp_server.child import START_LIMIT, Child
+from doris_mcp_server.child import Child
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import InvalidArgument, ServerError
 from doris_mcp_server.fork import fork
+from doris_mcp_server.lease import Lease
 from doris_mcp_server.observe import event, notify_systemd
-from doris_mcp_server.sockets import listening_sockets
+from doris_mcp_server.observe.past import fold
+from doris_mcp_server.report import Report
+from doris_mcp_server.slot import BACKOFF, Slot
+from doris_mcp_server.sockets import listening_sockets, shared_out
+from doris_mcp_server.watch import TICK, Watch, turning
 
-EXTRA = 8.0  # seconds beyond the drain limit until what is left is killed
-BACKOFF = (0.1, 10.0)  # seconds until a crashed worker is started again: first, at most
+EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themselves, until what is left is killed
+METRICS = "metrics"  # folder of the runtime directory
 LINE_LIMIT = 1 << 20  # bytes a line from a worker may have
 
-Work = Callable[[Settings, bool, socket.socket, list[socket.socket]], None]
+Work = Callable[[Settings, bool, socket.socket, list[socket.socket]], int]
 """What a worker process runs, `worker.main`: settings, whether it is drained, control pipe, listening sockets."""
 
 
@@ -43,29 +48,37 @@ class Supervisor:
     def __init__(self, settings: Settings, sockets: list[socket.socket], work: Work) -> None:
         self._settings = settings
         self._work = work
-        self._runtime = Path(settings.runtime_dir)
-        self._lease = self._runtime / "drain"
-        slots = min(settings.worker_count, len(sockets))
-        # More sockets than workers (WORKERS was lowered, the socket unit not yet restarted): none is left unserved.
-        self._slots = [sockets[slot::slots] for slot in range(slots)]
-        self._children: list[Child] = []
-        self._drained_until = 0.0  # Unix time
+        self._lease = Lease(Path(settings.runtime_dir) / "drain")
+        self._metrics = Path(settings.runtime_dir) / METRICS
         self._stopping = asyncio.Event()
+        self._failed = False
+        self._slots = [
+            Slot(queues, self._spawn, self._stopping) for queues in shared_out(sockets, settings.worker_count)
+        ]
+        self._children: list[Child] = []
+        self._due = asyncio.Event()  # some worker is to be replaced
+        self._replacing = asyncio.Lock()  # held while a slot changes hands: never two of them at once
+        self._hangup: asyncio.Task[None] | None = None
+        self._some_ended = False
+        self._report = Report(settings, self._slots, self._children, self._lease, self._stopping)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT. Exit code: 0 after a clean drain, 1 when something had to be killed."""
-        self._drained_until = self._read_lease()
+        """Serve until SIGTERM, SIGINT or an error of its own; all end the same way.
+
+        Exit code: 0 after a clean drain, 1 when something failed, was cut short or had to be killed.
+        """
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._reload_logged()))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         path = self._settings.ctl_socket
         control = await ctl.listen(path, self._answer) if path else None
         try:
-            for slot in range(len(self._slots)):
-                self._background(self._keep(slot))
+            for slot in self._slots:
+                self._background(slot.keep())
             self._background(self._watch())
+            self._background(self._renew())
             await self._stopping.wait()
             return await self._stop()
         finally:
@@ -75,32 +88,12 @@ class Supervisor:
 
     # -- workers ---------------------------------------------------------------------------------------------
 
-    async def _keep(self, slot: int) -> None:
-        """Keep one worker on this slot's sockets; crashed ones come back, later and later while they keep crashing."""
-        pause = BACKOFF[0]
-        while not self._stopping.is_set():
-            lived = 0.0
-            what, about = "worker ended", dict[str, Any]()
-            try:
-                child = await self._spawn(slot)
-                code = await child.process.wait()
-                while child.successor is not None:
-                    child = child.successor
-                    code = await child.process.wait()
-                lived = time.monotonic() - child.born
-                about = {"worker": child.process.pid, "code": code}
-            except ServerError as error:
-                what, about = "worker not started", {"reason": error.message, "hint": error.hint}
-            if self._stopping.is_set():
-                return
-            pause = BACKOFF[0] if lived > 30 else min(pause * 2, BACKOFF[1])
-            event(what, level=logging.ERROR, **about, again_in_s=round(pause, 1))
-            await asyncio.sleep(pause)
-
-    async def _spawn(self, slot: int) -> Child:
+    async def _spawn(self, slot: Slot) -> Child:
         """A new worker on this slot's sockets. Raises: ServerError when there cannot be one now."""
-        sockets = self._slots[slot]
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _no_room(error) from None
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
             if self._stopping.is_set():
@@ -108,30 +101,36 @@ class Supervisor:
                 raise ServerError("the server is stopping")
             try:
                 process = fork(
-                    lambda: self._work(self._settings, self._draining, theirs, sockets),
-                    keep={theirs.fileno(), *(sock.fileno() for sock in sockets)},
+                    lambda: self._work(self._settings, self._lease.held, theirs, slot.sockets),
+                    keep={theirs.fileno(), *(sock.fileno() for sock in slot.sockets)},
                 )
             except OSError as error:
                 writer.close()
-                raise ServerError(
-                    f"no process for a worker: {error.strerror}", hint="look at the host's memory and TasksMax"
-                ) from None
-        child = Child(slot, process, writer)
+                raise _no_room(error) from None
+        settings = self._settings
+        lifetime = settings.max_requests + random.randint(0, settings.max_requests_jitter)
+        child = Child(process, writer, lifetime if settings.max_requests else None)
         self._children.append(child)
         self._background(self._hear(child, reader))
         return child
 
     async def _hear(self, child: Child, reader: asyncio.StreamReader) -> None:
         """Take in a worker's ticks and events until its end of the pipe closes, then wait for its exit."""
-        # A worker that is killed may leave half a line, or unread events: then the pipe is reset, not ended.
-        with contextlib.suppress(ConnectionError):
+        try:
             while (line := await reader.readline()).endswith(b"\n"):
                 child.heard = time.monotonic()
                 self._take_in(child, json.loads(line))
-        await child.process.wait()
+        except ConnectionError:
+            pass  # killed with something of ours unread: the pipe is reset, not ended
+        except ValueError:  # one that is out of its mind must not take the others down
+            self._kill(child, "said what nobody understands")
+        code = await child.process.wait()
         child.writer.close()
         self._children.remove(child)
-        _forget_metrics(child.process.pid)
+        self._some_ended = True
+        if child.retiring is not None:
+            event("worker retired", worker=child.process.pid, code=code, reason=child.exit_reason())
+        child.gone.set()
 
     def _take_in(self, child: Child, said: dict[str, Any]) -> None:
         if event_of_bus := said.get("event"):
@@ -143,177 +142,155 @@ class Supervisor:
         if said["started"] and not child.started.is_set():
             child.started.set()
             event("worker listens", worker=child.process.pid)
-            self._tell_systemd()
+            self._report.tell_systemd()
+        if child.due():
+            self._due.set()
 
     async def _watch(self) -> None:
-        """Once a second: replace silent workers, end a drain whose lease ran out, feed systemd's watchdog."""
+        """Replace workers that are silent, end a drain whose lease ran out, keep systemd informed."""
+        watch = Watch()
         while True:
+            for child in watch.look(self._children):
+                self._kill(child, "its event loop stood still")
             for child in self._children:
-                if child.silent() and child.process.returncode is None:
-                    event("worker is silent; killed", level=logging.ERROR, worker=child.process.pid)
-                    child.process.kill()
-            if self._drained_until and not self._draining:
-                self._set_drain(0.0)
+                if child.retiring and time.monotonic() - child.retiring > self._settings.drain_seconds + EXTRA:
+                    self._kill(child, "did not end within the drain limit")
+            if self._lease.ran_out:
+                self._undrain()
                 event("drain lease ran out; serving again", level=logging.WARNING)
-            if self._children and not any(child.silent() for child in self._children):
+            if self._some_ended:
+                self._some_ended = not fold(self._metrics, [child.process.pid for child in self._children])
+            self._report.tell_systemd()
+            # A stop has a limit of its own.
+            if self._stopping.is_set() or turning(self._children):
                 notify_systemd("WATCHDOG=1")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(TICK)
+
+    def _kill(self, child: Child, reason: str) -> None:
+        if child.killed_for is None and child.process.returncode is None:
+            event("worker killed", level=logging.ERROR, worker=child.process.pid, reason=reason)
+            child.kill(reason)
+
+    async def _renew(self) -> None:
+        """Replace those that are due, each after the one before it has gone."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            for slot in self._slots:
+                if slot.child is None or (why := slot.child.due()) is None:
+                    continue
+                event("worker is due", worker=slot.child.process.pid, reason=why)
+                try:
+                    async with self._replacing:
+                        if old := await slot.replace():
+                            await old.gone.wait()
+                except ServerError as error:
+                    self._not_replaced("worker not replaced", error)
+                    await asyncio.sleep(BACKOFF[1])
+
+    def _hang_up(self) -> None:
+        """Reload, unless that is being done: what is new now would be no newer the second time."""
+        if self._hangup is None or self._hangup.done():
+            self._hangup = self._background(self._reload_logged())
 
     async def _reload(self) -> None:
         """Replace each worker in turn: the new one listens before the old one retires."""
-        for old in [child for child in self._children if not child.retiring]:
-            new = await self._spawn(old.slot)
-            if not await self._starts(new):
-                raise ServerError(
-                    "the new worker did not start; the old ones go on serving",
-                    hint="the server's log has the cause",
-                )
-            old.successor = new
-            old.tell("stop")
+        async with self._replacing:
+            for slot in self._slots:
+                await slot.replace()
         event("reloaded", workers=len(self._slots))
 
     async def _reload_logged(self) -> None:
         try:
             await self._reload()
         except ServerError as error:
-            event("reload failed", level=logging.ERROR, reason=error.message)
+            self._not_replaced("reload failed", error)
 
-    async def _starts(self, child: Child) -> bool:
-        """Wait until a worker listens; False when it ends first or takes longer than START_LIMIT."""
-        waits = [asyncio.create_task(child.started.wait()), asyncio.create_task(child.process.wait())]
-        await asyncio.wait(waits, timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-        if child.started.is_set():
-            return True
-        if child.process.returncode is None:
-            child.process.kill()
-        return False
+    def _not_replaced(self, what: str, error: ServerError) -> None:
+        level = logging.INFO if self._stopping.is_set() else logging.ERROR
+        event(what, level=level, reason=error.message, hint=error.hint)
 
     async def _stop(self) -> int:
         notify_systemd("STOPPING=1")
         began = time.monotonic()
-        event("stopping", inflight=self._inflight)
-        for child in list(self._children):
+        event("stopping", inflight=self._report.inflight)
+        children = list(self._children)
+        for child in children:
             child.tell("stop")
-        limit = self._settings.drain_seconds + EXTRA
-        waits = [asyncio.create_task(child.process.wait()) for child in self._children]
-        late: set[asyncio.Task[int]] = set()
+        for slot in self._slots:
+            slot.let_go()
+        waits = [asyncio.create_task(child.process.wait()) for child in children]
         if waits:
-            _, late = await asyncio.wait(waits, timeout=limit)
-        for child in list(self._children):
-            if child.process.returncode is None:
-                child.process.kill()
+            await asyncio.wait(waits, timeout=self._settings.drain_seconds + EXTRA)
+        for child in children:
+            self._kill(child, "did not end within the drain limit")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, *waits, return_exceptions=True)
+        killed = sum(child.process.returncode == -signal.SIGKILL for child in children)
+        unclean = sum(child.process.returncode != 0 for child in children)
+        clean = not (unclean or self._failed)
         event(
             "stopped",
-            level=logging.WARNING if late else logging.INFO,
-            killed=len(late),
+            level=logging.INFO if clean else logging.WARNING,
+            killed=killed,
+            unclean=unclean,
             seconds=round(time.monotonic() - began, 2),
         )
-        return 1 if late else 0
+        return 0 if clean else 1
 
-    def _background(self, work: Any) -> None:
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
-                event("supervisor task failed", level=logging.CRITICAL, reason=repr(error))
+                logging.getLogger("doris_mcp").critical("the supervisor failed; it stops", exc_info=error)
+                self._failed = True
                 self._stopping.set()
 
         task.add_done_callback(done)
-
-    # -- drain lease -----------------------------------------------------------------------------------------
-
-    @property
-    def _draining(self) -> bool:
-        return self._drained_until > time.time()
-
-    def _read_lease(self) -> float:
-        """A lease taken before a restart still holds after it: the host is proved before it serves again."""
-        try:
-            return float(self._lease.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return 0.0
-
-    def _set_drain(self, until: float) -> None:
-        self._drained_until = until
-        if until:
-            self._lease.write_text(f"{until:.3f}\n", encoding="ascii")
-        else:
-            self._lease.unlink(missing_ok=True)
-        for child in self._children:
-            child.tell("drain" if until else "undrain")
-        self._tell_systemd()
+        return task
 
     # -- the operator's questions ----------------------------------------------------------------------------
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request["do"]:
+        match request.get("do"):
             case "status":
                 pass
             case "drain":
-                seconds = float(request["for"])
-                if not 1 <= seconds <= 3600:
-                    raise InvalidArgument("a drain lasts 1 to 3600 seconds", hint="renew the lease to drain longer")
-                self._set_drain(time.time() + seconds)
-                event("drain", for_s=seconds, inflight=self._inflight)
+                self._drain(request.get("for"))
             case "undrain":
-                self._set_drain(0.0)
+                self._undrain()
                 event("undrain")
             case "reload":
                 await self._reload()
             case other:
-                raise InvalidArgument(f"unknown request {other!r}", hint="drain, undrain, status or reload")
-        return self.status()
+                raise InvalidArgument(f"unknown request {other!r:.100}", hint="drain, undrain, status or reload")
+        return self._report.status()
 
-    @property
-    def _inflight(self) -> int:
-        return sum(child.state["inflight"] for child in self._children)
+    def _drain(self, seconds: Any) -> None:
+        if type(seconds) not in (int, float):
+            raise InvalidArgument("`for` must say how many seconds a drain lasts", hint='{"do": "drain", "for": 120}')
+        self._lease.take(seconds)
+        event("drain", for_s=seconds, inflight=self._report.inflight)
+        self._tell_all("drain")
 
-    def status(self) -> dict[str, Any]:
-        """What this host is doing, as `ctl status --json` prints it."""
-        serving = [child for child in self._children if not child.retiring]
-        ready = len(serving) == len(self._slots) and all(c.state["ready"] for c in serving)
-        reasons = sorted({reason for c in serving for reason in c.state.get("reasons", ())})
-        until = (
-            datetime.fromtimestamp(self._drained_until, UTC).isoformat(timespec="seconds") if self._draining else None
-        )
-        return {
-            "node": self._settings.node_name,
-            "release": RELEASE,
-            "config_digest": self._settings.config_digest,
-            "pid": os.getpid(),
-            "state": self._state(),
-            "drained_until": until,
-            "ready": ready and not self._draining,
-            "reasons": reasons,
-            "inflight": self._inflight,
-            "workers": [child.status() for child in self._children],
-        }
+    def _undrain(self) -> None:
+        self._lease.give_back()
+        self._tell_all("undrain")
 
-    def _state(self) -> str:
-        if self._stopping.is_set():
-            return "stopping"
-        if sum(c.started.is_set() for c in self._children) < len(self._slots):
-            return "starting"
-        return "draining" if self._draining else "running"
-
-    def _tell_systemd(self) -> None:
-        state = self._state()
-        if state in ("running", "draining"):
-            notify_systemd(f"READY=1\nSTATUS={state}, {len(self._slots)} workers, release {RELEASE}")
+    def _tell_all(self, what: str) -> None:
+        for child in self._children:
+            if not self._stopping.is_set():  # which closes the gate for good
+                child.tell(what)
+        self._report.tell_systemd()
 
 
-def _forget_metrics(pid: int) -> None:
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import multiprocess
-
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+def _no_room(error: OSError) -> ServerError:
+    hint = "look at the host's memory, TasksMax and LimitNOFILE"
+    return ServerError(f"no process for a worker: {error.strerror}", hint=hint)
 
 
 def serve(settings: Settings) -> int:
@@ -322,11 +299,10 @@ def serve(settings: Settings) -> int:
         runtime = settings.runtime_dir or os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
         if not runtime:
             runtime = stack.enter_context(tempfile.TemporaryDirectory(prefix="doris-mcp-"))
-        metrics = Path(runtime) / "metrics"
+        metrics = Path(runtime) / METRICS
         metrics.mkdir(exist_ok=True)
-        for stale in metrics.glob("*.db"):
-            stale.unlink()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        fold(metrics, ())  # what the process before this one counted at its end, nobody has seen yet
         sockets = listening_sockets(settings)
         address = "{}:{}".format(*sockets[0].getsockname()[:2])
         settings = settings.model_copy(

@@ -4,11 +4,13 @@ Those of systemd keep their queues over a restart. One per worker (SO_REUSEPORT)
 not spread connections evenly.
 """
 
+import logging
 import os
 import socket
 
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError
+from doris_mcp_server.observe import event
 
 
 def listening_sockets(settings: Settings) -> list[socket.socket]:
@@ -42,3 +44,20 @@ def listening_sockets(settings: Settings) -> list[socket.socket]:
             hint=f"see who holds it with: ss -ltnp 'sport = :{port}'; or choose another --port",
         ) from None
     return sockets
+
+
+def shared_out(sockets: list[socket.socket], workers: int) -> list[list[socket.socket]]:
+    """The sockets each of so many workers serves: every worker has one, and no socket is left unserved.
+
+    systemd hands over as many as its socket unit says, which need not be as many as there are workers: WORKERS was
+    changed and the socket unit not restarted yet, or it was written with one line for all.
+    """
+    if len(sockets) != workers:
+        event(
+            "sockets and workers differ in number",
+            level=logging.WARNING,
+            sockets=len(sockets),
+            workers=workers,
+            hint="one ListenStream= a worker spreads connections evenly; restart the socket unit after a change",
+        )
+    return [sockets[slot::workers] or [sockets[slot % len(sockets)]] for slot in range(workers)]

@@ -1,7 +1,8 @@
 """One worker process: uvicorn on the listening sockets it was handed, told by the supervisor over a pipe.
 
-Messages are JSON lines. From the supervisor: `drain`, `undrain`, `stop`, and `event`s of other workers. To it: a
-tick each second from the event loop, so that a loop that is stuck shows as silence, and events for the others.
+Messages are JSON lines. From the supervisor: `drain`, `undrain`, `retire` (another worker has its place), `stop`, and
+`event`s of other workers. To it: a tick each second from the event loop, so that a loop that is stuck shows as
+silence, and events for the others.
 """
 
 import asyncio
@@ -9,8 +10,10 @@ import contextlib
 import importlib
 import json
 import logging
+import os
 import signal
 import socket
+from collections.abc import Coroutine
 from types import FrameType
 from typing import Any
 
@@ -21,23 +24,14 @@ from doris_mcp_server.app import App
 from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
 from doris_mcp_server.doris.driver import choose
-from doris_mcp_server.observe import event
+from doris_mcp_server.observe import event, flush_logs
+from doris_mcp_server.server import Server
 
 TICK = 1.0  # seconds
+ORPHAN_LIMIT = 20  # seconds a loop may stand still before a worker whose supervisor is gone ends without it
 EVENT_LIMIT = 1 << 16  # bytes one event may have on its way to the other workers
 BACKLOG_LIMIT = 1 << 20  # bytes that may wait for the supervisor to read them; events that come then are dropped
-KEEP_ALIVE = 75  # seconds; above the balancer's own, so that it is the balancer which closes idle connections
-
-
-class Server(uvicorn.Server):
-    """uvicorn, but a signal starts the drain instead of an exit that waits for streams."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.on_signal = asyncio.Event()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        asyncio.get_running_loop().call_soon_threadsafe(self.on_signal.set)
+LOGS_LIMIT = 1.0  # seconds for the reader of the log to take the last lines
 
 
 class Worker:
@@ -46,46 +40,76 @@ class Worker:
     def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool) -> None:
         self._app = App(settings)
         self._app.gate.draining = drained
-        self._limit = settings.drain_seconds
         self._sockets = sockets
+        self._failed = False
+        self._leaving = False  # told to end by itself, it goes on until another one has its place
+        self._relieved = False  # another one has it
+        self._end = asyncio.Event()
         self._server = Server(
             uvicorn.Config(
                 self._app.asgi,
                 loop="none",  # main runs it
                 http=Connection,
                 ws="none",
-                lifespan="on",
+                lifespan="off",  # it has no limit
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 backlog=2048,
-                timeout_keep_alive=KEEP_ALIVE,
+                timeout_keep_alive=settings.keep_alive_seconds,
                 # The drain has waited already; what is still there now is idle or over its limit.
-                timeout_graceful_shutdown=2,
-            )
+                timeout_graceful_shutdown=1,
+            ),
+            self._app.steps,
         )
 
-    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        stop = asyncio.Event()
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        """Exit code: 0 after a clean drain, 1 when a part of this worker failed or something had to be cut short."""
         tasks = [
-            asyncio.create_task(self._listen(reader, stop)),
-            asyncio.create_task(self._tick(writer)),
-            asyncio.create_task(self._retire(stop)),
+            self._vital("listening to the supervisor", self._listen(reader)),
+            self._vital("ticking", self._tick(writer)),
+            self._vital("watching Doris and the store", self._app.watch()),
+            self._vital("heeding signals", self._heed_signals()),
         ]
+        ending = asyncio.create_task(self._retire())
         self._app.bus.forward = lambda topic, data: _forward(writer, topic, data)
         try:
             await self._server.serve(self._sockets)
-        finally:
-            self._app.bus.forward = None
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._app.asgi.flush_metrics()
-            writer.close()
+        except Exception as error:
+            self._fail("serving", error)
+        await ending
+        await self._app.close()
+        self._app.bus.forward = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._app.steps.run("logs", asyncio.to_thread(flush_logs, LOGS_LIMIT), LOGS_LIMIT)
+        self._app.asgi.flush_metrics()
+        writer.close()
+        clean = self._app.steps.clean and not self._failed
+        event("drained", level=logging.INFO if clean else logging.WARNING, clean=clean)
+        return 0 if clean else 1
 
-    async def _listen(self, reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
-        """Do what the supervisor says; its end (it was killed) means stop, so no orphan goes on serving."""
+    def _vital(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task without which this worker is of no use: when it fails, the worker ends as it always does."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                self._fail(name, error)
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(done)
+        return task
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        logging.getLogger("doris_mcp").error("%s failed; this worker ends", what, exc_info=error)
+        self._failed = True
+        self._app.gate.draining = True
+        self._end.set()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Do what the supervisor says. Its end (it was killed) means retire, so that no orphan goes on serving."""
         gate = self._app.gate
         with contextlib.suppress(ConnectionError):  # killed with something of ours unread
             while (line := await reader.readline()).endswith(b"\n"):
@@ -97,9 +121,25 @@ class Worker:
                         gate.draining = False
                     case "event":
                         self._deliver(message["topic"], message["data"])
+                    case "retire":
+                        self._make_room()
                     case "stop":
-                        stop.set()  # and goes on hearing: an event may end a call the drain waits for
-        stop.set()
+                        gate.draining = True
+                        self._end.set()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Somebody else serves this address now, or will: keep what is under way, and take on nothing."""
+        self._app.gate.retire()
+        self._server.stop_listening()
+        self._relieved = True
+        self._end.set()
+
+    async def _heed_signals(self) -> None:
+        """A signal to this worker alone: ask for another one, which the supervisor starts before this one ends."""
+        await self._server.on_signal.wait()
+        event("asked to end")
+        self._leaving = True
 
     def _deliver(self, topic: str, data: dict[str, Any]) -> None:
         try:
@@ -109,10 +149,20 @@ class Worker:
 
     async def _tick(self, writer: asyncio.StreamWriter) -> None:
         app = self._app
+        supervisor = os.getppid()
+
+        def alone(sig: int, frame: FrameType | None) -> None:
+            if os.getppid() != supervisor:
+                os._exit(1)
+
+        signal.signal(signal.SIGALRM, alone)
         while True:
+            signal.setitimer(signal.ITIMER_REAL, ORPHAN_LIMIT, ORPHAN_LIMIT)
             state = {
                 "started": self._server.started,
+                "leaving": self._leaving,
                 "inflight": app.gate.inflight,
+                "streams": app.gate.streams,
                 "served": app.gate.served,
                 "ready": app.health.ready,
                 "tasks": len(asyncio.all_tasks()),
@@ -127,18 +177,15 @@ class Worker:
             settled = self._server.started and not app.gate.draining
             await asyncio.sleep(TICK if settled else TICK / 10)
 
-    async def _retire(self, stop: asyncio.Event) -> None:
-        """Wait for the word to stop, then: gate closed, streams ended, running calls finished, exit."""
-        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(self._server.on_signal.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-        gate = self._app.gate
-        gate.draining = True
-        self._app.end_streams()
-        idle = await gate.idle(self._limit)
-        event("drained" if idle else "drain limit reached", inflight=gate.inflight, limit_s=self._limit)
-        self._server.should_exit = True
+    async def _retire(self) -> None:
+        """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
+        await self._end.wait()
+        try:
+            if self._relieved:
+                await self._app.hand_over(self._server.hand_over)
+            await self._app.drain()
+        finally:
+            self._server.should_exit = True
 
 
 def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> None:
@@ -150,22 +197,22 @@ def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> 
         writer.write(line)
 
 
-async def _main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> None:
+async def _main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
-    await Worker(settings, sockets, drained).run(reader, writer)
+    return await Worker(settings, sockets, drained).run(reader, writer)
 
 
 def preload(settings: Settings) -> None:
     """Import what this module and those below it leave for later, so that workers forked afterwards share that too."""
-    late = ["doris_mcp_server.observe.instruments", "uvicorn.lifespan.on"]
+    late = ["doris_mcp_server.observe.instruments", "uvicorn.lifespan.off"]
     choose(settings.driver)
     late.append("doris_mcp_server.state.redis" if settings.redis_url else "doris_mcp_server.state.memory")
     for module in late:
         importlib.import_module(module)
 
 
-def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> None:
-    """The life of a worker process, begun by the supervisor's fork."""
+def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
+    """The life of a worker process, begun by the supervisor's fork; its exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reloading is the supervisor's
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(settings, drained, control, sockets))
+        return runner.run(_main(settings, drained, control, sockets))

@@ -14,7 +14,7 @@ STATIC = "a-token-of-sixteen-and-more"
 
 def test_the_users_names_and_defaults() -> None:
     settings = load(environ={})
-    assert (settings.transport, settings.host, settings.port, settings.workers) == ("stdio", "127.0.0.1", 3000, 1)
+    assert (settings.transport, settings.host, settings.port, settings.worker_count) == ("stdio", "127.0.0.1", 3000, 1)
     assert (settings.doris_port, settings.pool_size, settings.max_connections) == (9030, 20, 100)
     environ = {
         "WORKERS": "4",
@@ -40,6 +40,33 @@ def test_a_flag_beats_the_environment_and_a_main_name_beats_its_alias() -> None:
     assert load(environ=environ).port == 1
     assert load({"port": 3}, environ).port == 3
     assert load(environ=environ).workers == 5
+
+
+@pytest.mark.parametrize(
+    ("environ", "cpus", "workers"),
+    [
+        ({}, 4, 1),
+        ({"ENVIRONMENT": "development"}, 4, 1),
+        ({"ENVIRONMENT": "production"}, 1, 3),
+        ({"ENVIRONMENT": "production"}, 2, 5),
+        ({"ENVIRONMENT": "production"}, 64, 8),
+        ({"ENVIRONMENT": "production", "WORKERS": "2"}, 64, 2),
+        ({"ENVIRONMENT": "production", "WORKERS": "0"}, 64, 64),
+        ({"WORKERS": "0"}, 3, 3),
+    ],
+)
+def test_how_many_workers_run(
+    environ: dict[str, str], cpus: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cpus)))
+    assert load(environ=environ).worker_count == workers
+
+
+def test_the_names_of_the_production_guide_are_taken_too() -> None:
+    environ = {"UVICORN_MAX_REQUESTS": "1000", "UVICORN_MAX_REQUESTS_JITTER": "100", "UVICORN_KEEPALIVE": "5"}
+    settings = load(environ=environ)
+    assert (settings.max_requests, settings.max_requests_jitter, settings.keep_alive_seconds) == (1000, 100, 5)
+    assert load(environ=environ | {"DORIS_MCP_MAX_REQUESTS": "7"}).max_requests == 7
 
 
 def test_secrets_come_from_files_and_credentials(tmp_path: Path) -> None:

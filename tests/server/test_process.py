@@ -6,15 +6,21 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
-from doris_mcp_server import ctl
+from doris_mcp_server import RELEASE, ctl
 from doris_mcp_server.cli import main
+from doris_mcp_server.errors import ServerError
 
-from .conftest import LIMIT, TOKEN, Launch, Running, modern
+from ..activation import activation
+from ..echoes import ECHO, wait
+from .conftest import LIMIT, TOKEN, Launch, Running, modern, serving
 
 SMOKE = "smoke-token-0123456789"
 QUERY = modern("tools/call", {"name": "execute_query", "arguments": {"sql": "SELECT 1"}})
@@ -46,6 +52,13 @@ def main(*args):
 worker.main = main
 sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A server for tests that change nothing about it."""
+    async with serving(tmp_path_factory.mktemp("one")) as server:
+        yield server
 
 
 async def status(server: Running) -> dict:  # type: ignore[type-arg]
@@ -99,29 +112,37 @@ async def test_a_killed_worker_is_replaced(launch: Launch, http: aiohttp.ClientS
         assert "Z" not in children.values()
 
 
-async def test_sigterm_to_a_worker_drains_that_one_only(launch: Launch) -> None:
+async def test_sigterm_to_a_worker_replaces_that_one_only_the_new_one_first(launch: Launch) -> None:
     async with launch(workers=2) as server:
         one, other = (w["pid"] for w in (await status(server))["workers"])
         os.kill(one, signal.SIGTERM)
-        assert (await server.said("worker ended"))["code"] == 0
-        await server.said("worker listens", 3)
-        assert [line["pid"] for line in server.lines if line["message"] == "drained"] == [one]
+        retired = await server.said("worker retired")
+        assert (retired["worker"], retired["code"]) == (one, 0)
+        told = [line["message"] for line in server.lines]
+        listens = [number for number, message in enumerate(told) if message == "worker listens"]
+        assert len(listens) == 3
+        assert listens[2] < told.index("drained") < told.index("worker retired")
+        assert "worker ended" not in told
         after = await status(server)
         assert after["state"] == "running"
         assert other in {w["pid"] for w in after["workers"]}
+        assert {w["replaced"] for w in after["workers"]} == {0, 1}
         os.kill(other, signal.SIGHUP)  # to reload is the supervisor's: of no effect here
         os.kill(other, signal.SIGTERM)
-        assert (await server.said("worker ended", 2))["code"] == 0
+        assert (await server.said("worker retired", 2))["code"] == 0
 
 
 async def test_a_worker_that_crashes_at_once_is_started_later_and_later(launch: Launch) -> None:
     async with launch(program=("-c", CRASHING), wait=False) as server:
         await server.said("worker ended", 4)
         ended = [line for line in server.lines if line["message"] == "worker ended"]
-        assert [line["again_in_s"] for line in ended[:4]] == [0.2, 0.4, 0.8, 1.6]
+        assert [line["again_in_s"] for line in ended[:4]] == [0.1, 0.2, 0.4, 0.8]
         assert {line["code"] for line in ended} == {1}
         crashed = await server.said("process crashed")
         assert "not today" in crashed["exception"]
+        missing = (await status(server))["missing"]
+        assert missing[0]["last_exit"]["reason"] == "exit code 1"
+        assert missing[0]["crashes"] >= 4
         server.signal(signal.SIGTERM)
         assert await server.process.wait() == 0
 
@@ -181,6 +202,34 @@ async def test_no_worker_outlives_a_killed_supervisor(launch: Launch, unread: bo
         await server.process.wait()
         for pid in pids:
             await until_pid_gone(pid)
+
+
+ALONE = """
+import os, sys
+from doris_mcp_server import cli, worker
+worker.ORPHAN_LIMIT = 1
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "blocked"])
+async def test_nor_does_one_whose_loop_stands_still(how: str, launch: Launch, http: aiohttp.ClientSession) -> None:
+    async with launch(program=("-c", ALONE), **ECHO) as server:
+        (worker,) = [w["pid"] for w in (await status(server))["workers"]]
+        asking = None
+        if how == "stopped":
+            os.kill(worker, signal.SIGSTOP)
+        else:
+            block = wait(modern, 600)
+            block["json"]["params"]["name"] = block["headers"]["mcp-name"] = "test_block"
+            asking = asyncio.create_task(http.post(f"{server.url}/mcp", **block))
+            await server.said("standing still")
+        server.signal(signal.SIGKILL)
+        await server.process.wait()
+        await until_pid_gone(worker)
+        if asking is not None:
+            with pytest.raises(aiohttp.ClientError):
+                await asking
 
 
 async def test_sigterm_finishes_the_running_call_refuses_new_ones_and_exits_0(
@@ -245,6 +294,42 @@ async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart
         assert await ask(server, TOKEN) == 200
 
 
+async def test_status_says_in_words_what_became_of_the_workers(
+    launch: Launch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with launch() as server:
+        os.kill((await status(server))["workers"][0]["pid"], signal.SIGKILL)
+        await server.said("worker listens", 2)
+        assert (await ctl.ask(server.ctl, {"do": "reload"}))["state"] == "running"
+        await server.said("worker retired")
+        assert await asyncio.to_thread(main, ["ctl", "--socket", server.ctl, "status"]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "worker" in line]
+        for words in (": serving for ", ", 0 served", "replaced 1 times", "1 crashes, last: ended by SIGKILL at 20"):
+            assert words in line
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "unknown request None"),
+        ({"do": "x" * 3000}, "unknown request"),
+        ({"do": "drain"}, "how many seconds"),
+        ({"do": "drain", "for": "60"}, "how many seconds"),
+        ({"do": "drain", "for": True}, "how many seconds"),
+        ({"do": "drain", "for": 0}, "1 to 3600"),
+        ({"do": "drain", "for": float("nan")}, "1 to 3600"),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_the_operator_may_not_ask_changes_nothing(
+    request_: dict[str, Any], words: str, one: Running
+) -> None:
+    with pytest.raises(ServerError, match=words):
+        await ctl.ask(one.ctl, request_)
+    now = await status(one)
+    assert (now["state"], now["drained_until"]) == ("running", None)
+
+
 async def test_a_drain_nobody_renews_ends_by_itself(launch: Launch) -> None:
     async with launch() as server:
         await ctl.ask(server.ctl, {"do": "drain", "for": 1})
@@ -292,6 +377,23 @@ async def test_new_connections_reach_every_worker_and_any_of_them_tells_the_sum(
         assert "doris_mcp_ready_workers 0.0" in told  # there is no Doris here
 
 
+async def test_how_a_server_ended_is_in_its_log_and_in_the_metrics_of_the_next_one(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    async with launch() as server:
+        server.signal(signal.SIGTERM)
+        await server.process.wait()
+    steps = {line["step"]: line for line in server.lines if line["message"] == "shutdown step"}
+    assert list(steps) == ["calls", "streams", "connections", "background", "sessions", "doris", "store", "logs"]
+    assert {line["result"] for line in steps.values()} == {"ok"}
+    assert all(line["ms"] >= 0 for line in steps.values())
+    async with launch() as server, http.get(f"{server.url}/metrics") as response:
+        told = await response.text()
+    for step in steps:
+        assert f'doris_mcp_shutdown_steps_total{{result="ok",step="{step}"}} 1.0' in told
+        assert f'doris_mcp_shutdown_step_seconds_count{{step="{step}"}} 1.0' in told
+
+
 async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -308,43 +410,77 @@ async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixtu
     assert "Traceback" not in stderr.decode()
 
 
-async def test_sockets_of_systemd_are_served_and_it_is_told_when_ready(
+# -- under systemd -------------------------------------------------------------------------------------------
+
+
+async def test_systemd_is_told_what_goes_on(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    async with activation(tmp_path, 2) as host:
+        async with host.start(workers=2) as server:
+            await host.heard("READY=1")
+            await host.heard(f"STATUS=running, 2 of 2 workers listen, release {RELEASE}")
+            await host.heard("WATCHDOG=1")
+            await ctl.ask(server.ctl, {"do": "drain", "for": 60})
+            await host.heard(f"STATUS=draining, 0 in flight, release {RELEASE}")
+            server.signal(signal.SIGTERM)
+            await host.heard("STOPPING=1")
+            assert await server.process.wait() == 0
+        assert host.notified.index("READY=1") < host.notified.index("WATCHDOG=1") < host.notified.index("STOPPING=1")
+
+
+@pytest.mark.parametrize(("queues", "workers"), [(1, 2), (2, 3), (3, 2)])
+async def test_every_worker_serves_and_every_socket_is_served_whatever_systemd_hands_over(
+    queues: int, workers: int, tmp_path: Path
+) -> None:
+    listing = modern("tools/list")
+    async with activation(tmp_path, queues) as host, host.start(workers=workers) as server:
+        assert (await server.said("sockets and workers differ in number"))["sockets"] == queues
+        async with asyncio.timeout(LIMIT):
+            while not all(worker["served"] for worker in (await status(server))["workers"]):
+                # With an unserved socket some of these would wait for ever.
+                async with aiohttp.ClientSession() as fresh, fresh.post(f"{host.url}/mcp", **listing) as response:
+                    assert response.status == 200
+        assert len((await status(server))["workers"]) == workers
+
+
+FIRST_ONLY = """
+from doris_mcp_server import report, worker
+report.PATIENCE = 0.1
+serve = worker.main
+
+def main(*args):
+    marker = os.path.join(os.environ["DORIS_MCP_RUNTIME_DIR"], "first")
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise RuntimeError("not today")
+    return serve(*args)
+
+worker.main = main
+"""
+
+
+async def test_a_reload_whose_new_worker_does_not_start_leaves_the_old_one_serving(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    """What systemd does for doris-mcp.socket and Type=notify: two queues on one port, READY when both are served."""
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.bind(str(tmp_path / "notify"))
-    notify.setblocking(False)
-    queues = []
-    port = 0
-    for _ in range(2):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(("127.0.0.1", port))
-        sock.listen()
-        port = sock.getsockname()[1]
-        queues.append(sock)
-    fds = [os.dup(sock.fileno()) for sock in queues]
-    # Descriptors 3 and 4 are where systemd puts them; the shell moves ours there and becomes the server.
-    script = f'exec 3<&{fds[0]} 4<&{fds[1]}; export LISTEN_PID=$$ LISTEN_FDS=2; exec "$0" -m doris_mcp_server "$@"'
-    process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script, sys.executable, "--transport", "http", "--workers", "2"),
-        env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "DORIS_MCP_RUNTIME_DIR": str(tmp_path)},
-        pass_fds=fds,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    for fd in fds:
-        os.close(fd)
-    try:
-        async with asyncio.timeout(LIMIT):
-            told = b""
-            while b"READY=1" not in told:
-                told += await asyncio.get_running_loop().sock_recv(notify, 4096) + b"\n"
-        for _ in range(20):
-            async with aiohttp.ClientSession() as fresh, fresh.get(f"http://127.0.0.1:{port}/livez") as response:
-                assert response.status == 200
-    finally:
-        process.terminate()
-        assert await process.wait() == 0
-        for sock in (notify, *queues):
-            sock.close()
+    async with activation(tmp_path, 1) as host, host.start(patch=FIRST_ONLY) as server:
+        before = (await status(server))["workers"][0]["pid"]
+        with pytest.raises(ServerError, match="the old ones go on serving"):
+            await ctl.ask(server.ctl, {"do": "reload"})
+        server.signal(signal.SIGHUP)
+        await server.said("reload failed")
+        async with http.get(f"{host.url}/livez") as response:
+            assert response.status == 200
+        (worker,) = (await status(server))["workers"]
+        assert (worker["pid"], worker["replaced"]) == (before, 0)
+
+
+async def test_a_worker_that_never_starts_does_not_keep_the_others_from_serving(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with activation(tmp_path, 2) as host, host.start(workers=2, wait=False, patch=FIRST_ONLY) as server:
+        await host.heard("READY=1")
+        await server.said("worker ended", 3)
+        await host.heard("WATCHDOG=1")
+        now = await status(server)
+        assert (now["state"], now["ready"]) == ("starting", False)
+        assert "serving" in {worker["state"] for worker in now["workers"]}

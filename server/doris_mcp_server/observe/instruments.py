@@ -5,9 +5,12 @@ Imported when PROMETHEUS_MULTIPROC_DIR is set: prometheus_client looks for it on
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from doris_mcp_server.observe.past import reading
 
 
 class BatchHistogram(Histogram):
@@ -43,6 +46,19 @@ class Instruments:
         )
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
+        )
+        self.shutdown_steps = Counter(
+            "doris_mcp_shutdown_steps",
+            "Steps of the ends of workers, by result: ok, cut, late or failed",
+            ["step", "result"],
+            registry=registry,
+        )
+        self.shutdown_seconds = Histogram(
+            "doris_mcp_shutdown_step_seconds",
+            "Duration of these steps in seconds",
+            ["step"],
+            buckets=buckets,
+            registry=registry,
         )
         self.retries = Counter(
             "doris_mcp_statement_retries",
@@ -105,8 +121,10 @@ class Instruments:
 
     def render(self) -> bytes:
         """The exposition text: of this process, or of all whose files are in PROMETHEUS_MULTIPROC_DIR."""
-        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if not directory:
             return generate_latest(self._registry)
         merged = CollectorRegistry()
         MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
-        return generate_latest(merged)
+        with reading(Path(directory)):
+            return generate_latest(merged)

@@ -70,6 +70,11 @@ class Metrics:
         """One request was answered 503 by the drain gate."""
         self._drain_refused += 1
 
+    def shutdown_step(self, step: str, result: str, seconds: float) -> None:
+        """One step of this worker's end is over."""
+        self._instruments.shutdown_steps.labels(step, result).inc()
+        self._instruments.shutdown_seconds.labels(step).observe(seconds)
+
     def flush(self) -> None:
         """Move everything into the values that a scrape sees: each second, before `render` and before the exit."""
         to = self._instruments

@@ -104,7 +104,8 @@ class Protocol:
         session = await self._find(session_id, request.principal)
         if session is None:
             return await self._no_session(request)
-        return await self._streams.serve(session_id, session, request.receive, request.send)
+        with request.streaming():
+            return await self._streams.serve(session_id, session, request.receive, request.send)
 
     async def delete(self, request: Request) -> int:
         """The end of a session, on every worker of every host."""
@@ -121,6 +122,11 @@ class Protocol:
         """Give every open event stream its last frame."""
         self._streams.close()
         self.unusual.end_streams()
+
+    def end_calls(self) -> None:
+        """Have every call that runs answered, with an error that says to send it again."""
+        self._calls.end()
+        self.unusual.end_waiting()
 
     async def close(self) -> None:
         await self.unusual.close()

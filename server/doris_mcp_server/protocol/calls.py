@@ -1,5 +1,6 @@
 """Running a tool: arguments checked, handler run, outcome counted and logged. Both ways into a tool end here."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,15 +10,18 @@ import orjson
 from pydantic import ValidationError
 
 from doris_mcp_server.auth import Principal
-from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError
+from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
 from doris_mcp_server.protocol.admission import Admission
+from doris_mcp_server.protocol.exchange import Task, this_task
 from doris_mcp_server.tools import Context, Tool
 
 KEPT = 10_000  # things made once for a caller; beyond that they are all made again
 
 PRINCIPAL = "doris_mcp.principal"
 """Where the verified caller stands in an ASGI scope that goes to the SDK."""
+
+_SHUTTING_DOWN = ShuttingDown("The server is shutting down and stopped this call", hint="Send it again.")
 
 
 def may(principal: Principal, tool: Tool) -> bool:
@@ -34,6 +38,16 @@ class Calls:
         self._contexts: dict[tuple[str, str | None], Context] = {}
         self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
         self._metrics = metrics
+        self._running: set[Task] = set()
+        self._given_up: set[Task] = set()
+        self._ended = False
+
+    def end(self) -> None:
+        """Stop what runs, and let nothing begin: each call is answered with an error that says to send it again."""
+        self._ended = True
+        self._given_up |= self._running
+        for task in self._running:
+            task.cancel()
 
     async def run(self, tool: Tool, arguments: dict[str, Any], principal: Principal) -> tuple[bytes, bool]:
         """Run `tool`: what it gave, as JSON, and whether that is an error the model can act on.
@@ -44,7 +58,11 @@ class Calls:
         started = time.perf_counter()
         outcome = "cancelled"
         name = principal.name
+        task = this_task()
+        self._running.add(task)
         try:
+            if self._ended:
+                raise _SHUTTING_DOWN
             asked = tool.validate(arguments)
             if not self._admission.take(name):
                 await self._admission.wait(name)
@@ -58,10 +76,17 @@ class Calls:
         except Overloaded:
             outcome = "overloaded"
             raise
+        except asyncio.CancelledError:
+            if task not in self._given_up:
+                raise
+            task.uncancel()
+            outcome = "given up"
+            return failure(_SHUTTING_DOWN), True
         except Exception as error:
             outcome = "error"
             return failure(_explain(error, tool)), True
         finally:
+            self._running.discard(task)
             seconds = time.perf_counter() - started
             self._metrics.tool_call(tool.name, outcome, seconds)
             line = self._lines.get((tool.name, outcome, name))

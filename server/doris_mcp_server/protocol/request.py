@@ -1,5 +1,7 @@
 """One verified HTTP request, as every part of the protocol hands it on."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from doris_mcp_server.answers import Message, Receive, Scope, Send
@@ -14,13 +16,17 @@ class ClientGone(Exception):
 
 
 class Request(NamedTuple):
-    """`headers` are those of `scope`, by name; none that matters came twice."""
+    """`headers` are those of `scope`, by name; none that matters came twice.
+
+    `streaming` is entered by what turns out to be a stream, which no drain waits for.
+    """
 
     scope: Scope
     headers: dict[bytes, bytes]
     principal: Principal
     receive: Receive
     send: Send
+    streaming: Callable[[], AbstractContextManager[None]] = nullcontext
 
     async def read(self, limit: int) -> bytes:
         """The whole body, or so much of it that it is more than `limit` bytes. Raises: ClientGone."""

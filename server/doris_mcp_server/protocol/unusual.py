@@ -4,12 +4,13 @@ The SDK gets each request untouched, its body replayed. It is loaded on first ne
 """
 
 import asyncio
+import contextlib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from doris_mcp_server.answers import INVALID_REQUEST, PARSE_ERROR, Answers, Header, Message
+from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Answers, Header, Message
 from doris_mcp_server.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.keys import KeyRing
@@ -52,6 +53,7 @@ class Unusual:
         self.passed_on = 0  # requests that went to the SDK
         self._sdk: asyncio.Task[SDK] | None = None
         self._sdk_life: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
 
     async def serve(self, request: Request, body: bytes, session: Session | None, *, handshake: bool) -> int:
         """`handshake`: it came in the era in which `initialize` begins a session."""
@@ -79,7 +81,8 @@ class Unusual:
         if handshake and method == "initialize" and isinstance(params, dict):
             begun = self._sessions.begin(request.principal.name, negotiate(params.get("protocolVersion")))
             greeting.append((SESSION, begun.encode()))
-        return await self._pass_on(request, body, id, session, greeting)
+        with request.streaming() if method == "subscriptions/listen" else contextlib.nullcontext():
+            return await self._pass_on(request, body, id, session, greeting)
 
     async def forbid(self, request: Request, tool: Tool, id: int | str | None) -> int:
         """403 with all the scopes that the tool needs, in one challenge."""
@@ -89,11 +92,14 @@ class Unusual:
 
     async def sdk(self) -> "SDK":
         """The SDK, loaded in a thread: the loop goes on."""
-        if self._sdk is None:
-            self._sdk = asyncio.create_task(self._load())
-        return await asyncio.shield(self._sdk)
+        return await asyncio.shield(self._loading())
+
+    def end_waiting(self) -> None:
+        """Turn away the requests that wait for the SDK to be loaded: the server cannot wait for that any more."""
+        self._ending.set()
 
     def end_streams(self) -> None:
+        self.end_waiting()
         if self._sdk is not None and self._sdk.done():
             self._sdk.result().listen.close()
 
@@ -106,7 +112,11 @@ class Unusual:
         self, request: Request, body: bytes, id: Any, session: Session | None, greeting: list[Header]
     ) -> int:
         self.passed_on += 1
-        sdk = await self.sdk()
+        sdk = await self._sdk_in_time()
+        if sdk is None:
+            words = "the server is shutting down; try again"
+            await self._answers.error(request.send, 503, OVERLOADED, words, (b"retry-after", b"1"), id=id)
+            return 503
         status, streaming, ended = 0, False, False
 
         async def send(message: Message) -> None:
@@ -141,6 +151,22 @@ class Unusual:
         exchange.streaming = streaming
         await exchange.answer(cancelled(id))
         return 200
+
+    async def _sdk_in_time(self) -> "SDK | None":
+        """The SDK, None when the server is about to end before it is loaded."""
+        loading = self._loading()
+        if not loading.done():
+            ending = asyncio.create_task(self._ending.wait())
+            try:
+                await asyncio.wait([loading, ending], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ending.cancel()
+        return loading.result() if loading.done() else None
+
+    def _loading(self) -> "asyncio.Task[SDK]":
+        if self._sdk is None:
+            self._sdk = asyncio.create_task(self._load())
+        return self._sdk
 
     async def _load(self) -> "SDK":
         module = await asyncio.to_thread(importlib.import_module, "doris_mcp_server.protocol.sdk")
