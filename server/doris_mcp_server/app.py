@@ -128,6 +128,7 @@ class App:
 
     async def _end_streams(self) -> None:
         """More than once: one that was let in just before may open only now."""
+        self.protocol.end_waiting()
         still = asyncio.create_task(self.gate.still())
         try:
             while not still.done():

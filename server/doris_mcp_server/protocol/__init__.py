@@ -118,6 +118,10 @@ class Protocol:
         await self._answers.send(request.send, 200, b"")
         return 200
 
+    def end_waiting(self) -> None:
+        """Ask whoever waits for the SDK to be loaded to come again: the server is about to end."""
+        self.unusual.end_waiting()
+
     def end_streams(self) -> None:
         """Give every open event stream its last frame."""
         self._streams.close()

@@ -99,7 +99,6 @@ class Unusual:
         self._ending.set()
 
     def end_streams(self) -> None:
-        self.end_waiting()
         if self._sdk is not None and self._sdk.done():
             self._sdk.result().listen.close()
 
