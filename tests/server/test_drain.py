@@ -261,7 +261,7 @@ async def test_an_error_in_a_worker_ends_that_one_in_order_and_another_takes_its
         running = asyncio.create_task(ask(http, server, wait(modern, 1)))
         await until(server, inflight=1)
         (server.runtime / "fail").touch()
-        await server.said("watching health failed; this worker ends")
+        await server.said("watching Doris and the store failed; this worker ends")
         (server.runtime / "fail").unlink()
         assert (await running)[1]["result"]["structuredContent"] == {"text": "done"}
         assert (await server.said("worker ended"))["code"] == 1
