@@ -50,8 +50,8 @@ class Nodes:
 class Capabilities:
     """One look at a cluster. None and empty mean that it would not tell, or not this account.
 
-    `text` is what it calls itself, `features` are names of SINCE, `caches` say which result caches it has and whether
-    they are on by default, `audit_columns` are those of the audit log table.
+    `text` is what it calls itself, `features` are names of SINCE and audit_log where the account may read that table,
+    `caches` say which result caches it has and whether they are on by default.
     """
 
     text: str
@@ -61,7 +61,6 @@ class Capabilities:
     caches: Mapping[str, bool]
     frontends: Nodes | None
     backends: Nodes | None
-    audit_columns: tuple[str, ...]
 
     @property
     def release(self) -> str | None:
@@ -87,15 +86,15 @@ async def detect(query: Query) -> Capabilities:
     backends = await _ask(query, "SHOW BACKENDS")
     caches = await _ask(query, "SHOW VARIABLES LIKE 'enable%cache'")
     audit = await _ask(query, f"SHOW COLUMNS FROM {AUDIT_LOG}")
+    since = [name for name, first in SINCE.items() if version is not None and version >= first]
     return Capabilities(
         text=text,
         version=version,
         flavour=_flavour(text, version, backends),
-        features=frozenset(name for name, since in SINCE.items() if version is not None and version >= since),
+        features=frozenset(since if not audit else (*since, "audit_log")),
         caches=_caches(caches or []),
         frontends=_nodes(frontends),
         backends=_nodes(backends),
-        audit_columns=tuple(str(row["field"]) for row in audit or ()),
     )
 
 

@@ -102,19 +102,19 @@ async def test_a_cluster_that_tells_everything() -> None:
                 "arrow_flight",
                 "async_materialized_views",
                 "storage_compute_decoupling",
+                "audit_log",
             }
         ),
         caches={"sql_cache": True, "query_cache": False},
         frontends=Nodes(alive=2, total=3),
         backends=Nodes(alive=1, total=1),
-        audit_columns=("query_id", "time"),
     )
 
 
 async def test_what_is_denied_is_unknown() -> None:
     seen = await detect(Cluster("Doris version doris-2.0.3-rc06-37d31a5").query)
     assert (seen.version, seen.features) == ((2, 0, 3), {"inverted_index", "workload_groups"})
-    assert (seen.frontends, seen.backends, seen.caches, seen.audit_columns) == (None, None, {}, ())
+    assert (seen.frontends, seen.backends, seen.caches) == (None, None, {})
 
 
 async def test_something_that_is_no_doris() -> None:

@@ -438,17 +438,6 @@ async def test_metrics_of_every_frontend(one: Site, two: Site) -> None:
     assert isinstance(second, QueryFailed) and isinstance(third, DorisUnavailable)
 
 
-async def test_ready(one: Site, two: Site) -> None:
-    one.script = lambda target: answer("not ready", 1, "Error")
-    two.script = lambda target: answer({"queryPort": 0})
-    async with reached(await dead_port(), one.address, two.address) as http:
-        assert await http.ready()
-        two.script = one.script
-        assert not await http.ready()
-    assert set(one.targets + two.targets) == {"/api/bootstrap"}
-    assert all("authorization" not in headers for _, headers in one.requests + two.requests)
-
-
 async def test_a_name_with_a_colon_would_be_another_account(one: Site) -> None:
     async with reached(one.address) as http:
         with pytest.raises(ConfigError, match="colon"):

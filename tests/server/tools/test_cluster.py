@@ -35,7 +35,6 @@ SEEN = Capabilities(
     {"sql_cache": True},
     Nodes(2, 3),
     None,
-    (),
 )
 SQL = "SELECT sleep(30) AS slept"
 

@@ -59,16 +59,6 @@ class FrontendHTTP:
         """These frontends as one Doris account sees them."""
         return AccountHTTP(self, user, password)
 
-    async def ready(self) -> bool:
-        """Whether any frontend says that it is up (/api/bootstrap, which wants no account)."""
-        for frontend in self.frontends:
-            try:
-                frontend.data(await self.get(frontend, "/api/bootstrap"))
-            except DorisError:
-                continue
-            return True
-        return False
-
     async def get(self, frontend: Frontend, target: str, authorization: str | None = None) -> bytes:
         """The body of `target` (path and query, quoted) at a frontend, or where it may redirect. Raises DorisError."""
         transport = await self._opened()
