@@ -64,6 +64,7 @@ class Echoes:
     right: int = 0
     long_right: int = 0
     ended: int = 0  # streams that ended in order
+    sent: Counter[float] = field(default_factory=Counter)  # calls, by their seconds
     again: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
     over: bool = False
@@ -106,6 +107,7 @@ async def _call(echoes: Echoes, url: str, era: Any, seconds: float) -> None:
                 if seconds
                 else era("tools/call", {"name": "echo", "arguments": {"text": text}})
             )
+            echoes.sent[seconds] += 1
             try:
                 async with http.post(f"{url}/mcp", **request) as response:
                     echoes.judge(response.status, response.headers, await response.text(), text, seconds)

@@ -23,10 +23,12 @@ async def test_every_answer_is_right_or_says_to_ask_again(tmp_path: Path) -> Non
         load = echoing(host.url, clients=4, seconds=(0.2, 0.5, 2.0), streams=2)
         echoes = await clients.enter_async_context(load)
         for stop in range(STOPS):
-            # Every other time the calls that take two seconds are over the limit.
-            variables = ECHO | {"DORIS_MCP_DRAIN_SECONDS": "2" if stop % 2 else "60"}
+            # Every other time a call that takes two seconds is over the limit.
+            variables = ECHO | {"DORIS_MCP_DRAIN_SECONDS": "1" if stop % 2 else "60"}
             async with host.start(workers=2, **variables) as server:
                 await echoes.until(_more(echoes))
+                sent = echoes.sent[2.0]
+                await echoes.until(lambda seen, sent=sent: seen.sent[2.0] > sent)
                 server.signal(signal.SIGTERM)
                 code = await server.process.wait()
             _check(server, code, worst)
