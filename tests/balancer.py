@@ -60,6 +60,7 @@ def _rendered(directory: Path, port: int, members: Sequence[int], in_turn: bool,
     values |= {
         "ansible_managed": "Rendered by a test",
         "__nginx_tls": False,
+        "__nginx_leaving": directory / "leaving",
         "nginx_listen_port": f"127.0.0.1:{port}",
         "nginx_members": [{"name": f"member-{m}", "address": "127.0.0.1", "port": m} for m in members],
     }

@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     smoke.add_argument("--url", required=True, help="http://127.0.0.1:3000/mcp")
     smoke.add_argument("--token-file", help="file with the bearer token")
     smoke.add_argument("--timeout", type=duration, default=15.0, metavar="15s")
+    smoke.add_argument("--queries", type=int, default=0, help="how many more, to say how quick the host is (0)")
     smoke.add_argument("--json", action="store_true", help="for scripts")
 
     commands.add_parser("guard", help="what the SQL guard says to statements on stdin, JSON lines in and out")
@@ -229,7 +230,7 @@ def _token(args: argparse.Namespace) -> int:
 def _smoke(args: argparse.Namespace) -> int:
     from doris_mcp_server import smoke
 
-    return asyncio.run(smoke.run(args.url, args.token_file, args.timeout, args.json))
+    return asyncio.run(smoke.run(args.url, args.token_file, args.timeout, args.queries, args.json))
 
 
 def _guard(args: argparse.Namespace) -> int:

@@ -1,6 +1,5 @@
 """The release builder: the same sources are the same release, and nothing half-made is ever trusted."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("build_release", ROOT / "ansible" / "build_release.py")
-assert spec and spec.loader
-build_release = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build_release)
+from .plugins import ROOT, imported
+
+build_release = imported(ROOT / "ansible/build_release.py")
 
 PYPROJECT = """\
 [build-system]

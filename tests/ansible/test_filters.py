@@ -1,20 +1,10 @@
 """The filter plugins of our roles."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-ROLES = Path(__file__).parents[2] / "roles"
-
-
-def plugin(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLES / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from .plugins import ROLES, plugin
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The tests run in this order on one fleet; each leaves it whole.
 import asyncio
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,17 @@ from doris_mcp_server.tools import by_name
 from ..clients import clients
 from .fleet import ROOT, Fleet, Play, eventually
 from .load import Load, request
+from .releases import WRONG, release
 
 ROLLING_RESTART = "ansible/playbooks/rolling_restart.yml"
 DRAIN = "ansible/playbooks/drain.yml"
 UNDRAIN = "ansible/playbooks/undrain.yml"
 STATUS = "ansible/playbooks/status.yml"
+ROLLBACK = "ansible/playbooks/rollback.yml"
+SCALE_IN = "ansible/playbooks/scale_in.yml"
+CONFIGURE = "ansible/playbooks/configure.yml"
+REBOOT = "ansible/playbooks/reboot.yml"
+SERVER = ("--tags", "doris_mcp")
 APP = {"app-1", "app-2", "app-3"}
 TOOLS = set(by_name)
 
@@ -249,28 +256,118 @@ def test_an_unreachable_host_is_named_with_its_fix_before_anything_is_changed(fl
 
 
 async def test_a_wrong_doris_password_stops_the_roll_at_the_first_host_and_no_client_notices(fleet: Fleet) -> None:
-    before = {host: fleet.invocation(host) for host in APP}
-    server = ("--tags", "doris_mcp")
     wrong = ("-e", "doris_mcp_doris_password=not-the-password", "-e", "doris_mcp_ready_timeout=20")
+    await stopped_and_put_back(fleet, wrong, ["ready: not ready within 20 s", "vault_doris_mcp_doris_password"])
+
+
+# -- releases ------------------------------------------------------------------------------------------------
+
+
+async def test_a_release_that_answers_wrong_is_stopped_at_the_first_host_and_no_client_notices(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    _, wrong = release(tmp_path, "doris/pool.py", WRONG)
+    await stopped_and_put_back(fleet, wrong, ["smoke: the server is ready but", "SELECT 1 answered [[0]]"])
+
+
+async def stopped_and_put_back(fleet: Fleet, broken: Sequence[str], words: list[str]) -> None:
+    """Deploying what is `broken` fails with `words`; the one host it reached is back on what it had by itself."""
+    before = {host: fleet.invocation(host) for host in APP}
+    running = fleet.play(STATUS)
+    had = {host: row(running, host)["release"] for host in APP}
     async with watch(fleet, 6) as load:
         await load.until(lambda report: set(report.hosts) == APP)
-        play = await fleet.playing("site.yml", *server, *wrong, fails=True)
-        assert "vault_doris_mcp_doris_password" in play.words, str(play)
+        play = await fleet.playing("site.yml", *SERVER, *broken, fails=True)
+        missing = [word for word in [*words, "This host is back on release"] if word not in play.words]
+        assert not missing, f"the output does not say {missing}\n{play}"
         touched = {host for host in APP if fleet.invocation(host) != before[host]}
         assert touched == play.failed and len(touched) == 1, (touched, str(play))
-        sick = touched.pop()
-        status, body = await fleet.readyz(sick)
-        assert status == 503
-        assert body["checks"]["doris"]["ok"] is False
-        assert "denied" in body["checks"]["doris"]["reason"].lower(), body
-        assert "denied" in row(await fleet.playing(STATUS), sick)["reason"].lower()
+        table = await fleet.playing(STATUS)
+        assert {host: row(table, host)["release"] for host in APP} == had
+        assert {row(table, host)["ready"] for host in APP} == {"yes"}
+        again = await fleet.playing("site.yml", *SERVER)
+        assert again.changed == {}, str(again)
+        seen = dict(load.report().hosts)
+        await load.until(lambda report: all(report.hosts[host] > seen[host] for host in APP))
+    report = load.report()
+    fleet.figures.append(f"broken release: {report}")
+    assert report.clean, report
 
-        await fleet.playing("site.yml", *server)  # the fix: the right password again
 
-        async def ready() -> None:
-            assert (await fleet.readyz(sick))[0] == 200
+async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
+    had = row(fleet.play(STATUS), "app-1")["release"]
+    new, deploying = release(tmp_path, "__init__.py", "\nANOTHER = True\n")
+    async with watch(fleet, 6, slow=1) as load:
+        await load.until(lambda report: set(report.hosts) == APP)
+        await fleet.playing("site.yml", *SERVER, *deploying)
+        table = await fleet.playing(STATUS)
+        assert {row(table, host)["release"] for host in APP} == {new}
+        await fleet.playing(ROLLBACK)
+        table = await fleet.playing(STATUS)
+        assert {row(table, host)["release"] for host in APP} == {had}
+        await load.answers(50)
+    report = load.report()
+    fleet.figures.append(f"deploy and rollback: {report}")
+    assert report.clean, report
+    assert fleet.play(ROLLBACK).changed == {}, "the way back is not taken twice"
 
-        await eventually(ready)
-        seen = load.report().hosts[sick]
-        await load.until(lambda report: report.hosts[sick] > seen)
-    assert load.report().clean, load.report()
+
+def test_a_release_that_is_not_on_the_hosts_is_refused(fleet: Fleet) -> None:
+    play = fleet.play(ROLLBACK, "-e", "release=0.0.0-gone", fails=True)
+    refused(play, ["app-1: release 0.0.0-gone is not here", "Fix: name one that every host has"])
+
+
+# -- one controller at a time, hosts that come and go --------------------------------------------------------
+
+
+async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_is_refused(fleet: Fleet) -> None:
+    before = {host: fleet.invocation(host) for host in APP}
+    async with watch(fleet, 6) as load:
+        await load.until(lambda report: set(report.hosts) == APP)
+        rebooting = asyncio.create_task(fleet.playing(REBOOT))
+        await eventually(lambda: locked(fleet))
+        second = await fleet.playing(DRAIN, "-e", "target=app-2", fails=True)
+        refused(second, ["The fleet is locked: app-1 is held by", "-e break_lock=true"])
+        await rebooting
+        await load.answers(50)
+    report = load.report()
+    fleet.figures.append(f"reboot: {report}")
+    assert report.clean, report
+    assert not {host for host in APP if fleet.invocation(host) == before[host]}, "not rebooted"
+
+
+async def locked(fleet: Fleet) -> None:
+    record = await asyncio.to_thread(fleet.on, "lb-1", "cat /var/lib/doris-mcp-fleet/lock")
+    assert json.loads(record)["holder"]
+
+
+async def test_a_setting_of_the_balancer_restarts_no_host_and_costs_no_request(fleet: Fleet) -> None:
+    before = {host: fleet.invocation(host) for host in APP}
+    async with watch(fleet) as load:
+        await load.until(lambda report: set(report.hosts) == APP)
+        play = await fleet.playing(CONFIGURE, "-e", "nginx_max_body=5m", "-e", "doris_mcp_drain_timeout=50")
+        assert set(play.changed) == {"lb-1"}, str(play)
+        await fleet.playing(CONFIGURE)
+        await load.answers(50)
+    report = load.report()
+    fleet.figures.append(f"configure: {report}")
+    assert report.clean, report
+    assert {host: fleet.invocation(host) for host in APP} == before
+    assert fleet.play(CONFIGURE).changed == {}
+
+
+async def test_a_host_that_leaves_for_good_and_comes_back_costs_no_request(fleet: Fleet) -> None:
+    async with watch(fleet, 16, slow=1) as load:
+        await load.until(lambda report: set(report.hosts) == APP)
+        await fleet.playing(SCALE_IN, "-e", "target=app-3")
+        left = load.report().hosts["app-3"]
+        again = await fleet.playing(SCALE_IN, "-e", "target=app-3")
+        assert again.changed == {}, str(again)
+        assert "app-3" not in fleet.on("lb-1", "cat /etc/nginx/nginx.conf")
+        assert fleet.on("app-3", "systemctl is-enabled doris-mcp.socket || true").strip() == "disabled"
+        assert load.report().hosts["app-3"] == left
+        await fleet.playing("site.yml", "--tags", "doris_mcp,nginx")
+        await load.until(lambda report: report.hosts["app-3"] > left)
+    report = load.report()
+    fleet.figures.append(f"scale in and out: {report}")
+    assert report.clean, report

@@ -170,6 +170,28 @@ async def test_the_end_of_a_session_goes_past_a_draining_member(tmp_path: Path) 
     assert one.seen and len(two.seen) == 2
 
 
+async def test_before_a_reload_each_answer_ends_its_connection_and_still_goes_past_a_member_that_dies(
+    tmp_path: Path,
+) -> None:
+    asked = post(rpc("tools/call"), modern("tools/call", "execute_query"))
+    async with (
+        member(dying) as one,
+        member(fine) as two,
+        balancing(tmp_path, [one.port, two.port], in_turn=True) as port,
+    ):
+        async with connected(port) as connection:
+            assert [await status(connection, asked) for _ in range(3)] == [200, 200, 200]
+            (tmp_path / "leaving").touch()
+            connection.send(asked)
+            last = await connection.answer()
+            assert last is not None
+            assert (last.status, last.headers["connection"]) == (200, "close")
+        (tmp_path / "leaving").unlink()
+        async with connected(port) as connection:
+            assert [await status(connection, asked) for _ in range(2)] == [200, 200]
+    assert one.seen and len(two.seen) == 6
+
+
 async def test_a_subscription_of_the_real_server_is_heard_at_once(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "edge").mkdir()
     listen = rpc("subscriptions/listen", '"notifications":{"toolsListChanged":true}')

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -288,6 +289,8 @@ async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart
         (tmp_path / "token").write_text(SMOKE)
         assert await asyncio.to_thread(main, smoke) == 0
         assert "SELECT 1 answered right" in capsys.readouterr().out
+        assert await asyncio.to_thread(main, [*smoke, "--queries", "3", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["median_ms"] > 0
         assert await asyncio.to_thread(main, ["ctl", "--socket", server.ctl, "undrain"]) == 0
         assert "running" in capsys.readouterr().out
         await drained(server, False)

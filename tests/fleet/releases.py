@@ -1,0 +1,44 @@
+"""Releases that are made to fail, built from this checkout with a few lines more at the end of one module."""
+
+import os
+import shutil
+from pathlib import Path
+
+from ..ansible.plugins import imported
+from .fleet import ROOT
+
+build_release = imported(ROOT / "ansible/build_release.py")
+PACKAGE = "server/doris_mcp_server"
+
+WRONG = """
+
+_right = Pool.query
+
+
+async def _wrong(self, *args, **kwargs):
+    rows = await _right(self, *args, **kwargs)
+    rows.rows = [(0,)]
+    return rows
+
+
+Pool.query = _wrong
+"""
+
+
+def release(work: Path, module: str, more: str) -> tuple[str, list[str]]:
+    """Build one below `work`: (its id, the arguments with which a play deploys it)."""
+    root = work / "checkout"
+    shutil.copytree(ROOT / "server", root / "server", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", *build_release.LOCKS):
+        shutil.copy(ROOT / name, root / name)
+    with (root / PACKAGE / module).open("a") as source:
+        source.write(more)
+    made, archive, _ = build_release.build(root, work / "build", fetch=_wheels_of_the_checkout)
+    return made, ["-e", f"doris_mcp_release={made}", "-e", f"doris_mcp_release_archive={archive}"]
+
+
+def _wheels_of_the_checkout(lock: Path, target: Path, arch: str) -> None:
+    """The locks are the same, so the wheels are those that the first deploy has fetched."""
+    for wheel in next((ROOT / ".build").glob(f"wheels-{arch}-*")).iterdir():
+        if not (target / wheel.name).exists():
+            os.link(wheel, target / wheel.name)
