@@ -5,15 +5,17 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -73,6 +75,7 @@ class Fleet:
     prefix: str
     dir: Path
     token: str = ""
+    nice: int = 0  # of ansible-playbook: what it takes from a small machine, the hosts on it do not get
     last: Play | None = None
     figures: list[str] = field(default_factory=list)
 
@@ -121,7 +124,7 @@ class Fleet:
 
     def play(self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False) -> Play:
         """Run a playbook; fails the test with the end of its output unless it ends as expected."""
-        argv = [str(BIN / "ansible-playbook"), playbook, "-i", inventory, *arguments]
+        argv = ["nice", "-n", str(self.nice), str(BIN / "ansible-playbook"), playbook, "-i", inventory, *arguments]
         began = time.monotonic()
         done = subprocess.run(
             argv,
@@ -133,7 +136,7 @@ class Fleet:
             text=True,
             timeout=PLAY_LIMIT,
         )
-        play = Play(shlex.join(argv[1:]), done.returncode, done.stdout, time.monotonic() - began)
+        play = Play(shlex.join(argv[3:]), done.returncode, done.stdout, time.monotonic() - began)
         self.last = play
         self.figures.append(
             f"{play.seconds:4.0f} s  exit {play.code}  changed {sum(play.changed.values()):3}  {playbook}"
@@ -141,9 +144,22 @@ class Fleet:
         assert (play.code != 0) == fails, str(play)
         return play
 
-    async def playing(self, playbook: str, *arguments: str, fails: bool = False) -> Play:
+    async def playing(
+        self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False
+    ) -> Play:
         """`play`, while other things of the test go on."""
-        return await asyncio.to_thread(self.play, playbook, *arguments, fails=fails)
+        return await asyncio.to_thread(self.play, playbook, *arguments, inventory=inventory, fails=fails)
+
+    def inventory(self, below: Path, **groups: Sequence[str]) -> str:
+        """The lab's inventory, copied below a directory, with only these hosts in the groups named."""
+        copy = below / "inventory"
+        shutil.copytree(ROOT / "inventories/lab", copy)
+        inventory = yaml.safe_load((copy / "hosts.yml").read_text())
+        for name, hosts in groups.items():
+            group = inventory["all"]["children"][name]
+            group["hosts"] = {host: group["hosts"][host] for host in hosts}
+        (copy / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        return str(copy)
 
     def issue_token(self) -> str:
         """A new token, made on one host; every host accepts it."""

@@ -5,8 +5,8 @@ The tests run in this order on one fleet; each leaves it whole.
 
 import asyncio
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import yaml
 from doris_mcp_server.tools import by_name
 
 from ..clients import clients
-from .fleet import ROOT, Fleet, Play, eventually
-from .load import Load, request
+from .fleet import Fleet, Play, eventually
+from .load import Load, Mix, execute
+from .load.history import read
+from .load.verdict import judge
 from .releases import WRONG, release
 
 ROLLING_RESTART = "ansible/playbooks/rolling_restart.yml"
@@ -34,9 +36,21 @@ APP = {"app-1", "app-2", "app-3"}
 TOOLS = set(by_name)
 
 
-def watch(fleet: Fleet, connections: int = 16, *, slow: int = 0) -> Load:
-    """Clients of the fleet, with room left for the plays on a small machine."""
-    return Load(fleet.mcp, fleet.token, connections, slow=slow, pause=0.05, sessions=True)
+@asynccontextmanager
+async def watch(fleet: Fleet, what: str, rate: float = 40.0, *, accident: bool = False) -> AsyncIterator[Load]:
+    """Clients of all hosts meanwhile, with room left for the plays on a small machine, and drains kept short.
+
+    Each request gets its own answer, once: so say the clients and, from the history, who checks them. An accident may
+    cost answers, but mixes none up.
+    """
+    history = fleet.dir / "history"
+    async with Load(fleet.mcp, fleet.token, rate, mix=Mix(longest=4.0), history=history) as load:
+        await load.until(lambda report: set(report.hosts) == APP)
+        yield load
+    fleet.figures.append(f"{what}: {load.report}")
+    verdict = judge(read(history))
+    assert not (load.report.foreign or load.report.duplicated or verdict.faults), (load.report, verdict)
+    assert accident or (load.report.clean and verdict.clean), (load.report, verdict)
 
 
 # -- boot, deploy --------------------------------------------------------------------------------------------
@@ -69,9 +83,8 @@ def test_the_second_deploy_changes_nothing_and_restarts_nothing(fleet: Fleet) ->
 
 
 async def test_all_three_hosts_serve_through_the_balancer(fleet: Fleet) -> None:
-    async with watch(fleet, 6) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
-    assert load.report().clean, load.report()
+    async with watch(fleet, "all hosts"):
+        pass
 
 
 async def test_every_client_lists_the_tools_and_gets_the_same_answer(fleet: Fleet, installed_clients: None) -> None:
@@ -84,7 +97,7 @@ async def test_every_client_lists_the_tools_and_gets_the_same_answer(fleet: Flee
 
 
 async def query(fleet: Fleet, sql: str, token: str | None) -> tuple[int, dict[str, Any]]:
-    body, headers = request(1, sql, modern=True)
+    _, body, headers = execute("one", sql, modern=True)
     if token:
         headers["authorization"] = f"Bearer {token}"
     async with aiohttp.ClientSession() as http, http.post(fleet.mcp, json=body, headers=headers) as response:
@@ -108,7 +121,7 @@ async def test_who_has_no_valid_token_is_refused(token: str | None, fleet: Fleet
 
 
 async def test_a_name_that_is_not_the_fleets_is_refused(fleet: Fleet) -> None:
-    body, headers = request(1, "SELECT 1", modern=True)
+    _, body, headers = execute("one", "SELECT 1", modern=True)
     headers |= {"authorization": f"Bearer {fleet.token}", "host": "elsewhere.example"}
     async with aiohttp.ClientSession() as http, http.post(fleet.mcp, json=body, headers=headers) as response:
         assert response.status == 421
@@ -125,32 +138,24 @@ async def test_numbers_stay_inside_and_readiness_is_told_outside(fleet: Fleet) -
 # -- restart, call again -------------------------------------------------------------------------------------
 
 
-async def test_a_rolling_restart_loses_no_request_of_16_clients(fleet: Fleet) -> None:
+async def test_a_rolling_restart_loses_no_request(fleet: Fleet) -> None:
     before = {host: fleet.invocation(host) for host in APP}
-    async with watch(fleet, 16, slow=3) as load:
-        await load.until(lambda report: report.ok >= 50 and report.slow_ok >= 1)
+    async with watch(fleet, "rolling restart") as load:
+        await load.until(lambda report: report.long_ok >= 3 and report.streams_ok >= 3)
         await fleet.playing(ROLLING_RESTART)
         await load.answers(50)
-    report = load.report()
-    fleet.figures.append(f"rolling restart: {report}")
-    assert report.clean, report
-    assert report.slow_ok >= 3
-    assert set(report.hosts) == APP
     after = {host: fleet.invocation(host) for host in APP}
     assert not {host for host in APP if after[host] == before[host]}, "not restarted"
 
 
 async def test_systemctl_restart_loses_no_request_and_the_host_is_ready_by_itself(fleet: Fleet) -> None:
     before = fleet.invocation("app-1")
-    async with watch(fleet, slow=2) as load:
-        await load.until(lambda report: report.ok >= 50)
+    async with watch(fleet, "systemctl restart") as load:
+        await load.until(lambda report: report.long_ok >= 3 and report.streams_ok >= 3)
         await asyncio.to_thread(fleet.on, "app-1", "sudo systemctl restart doris-mcp")
         await fleet.ready_again("app-1", before)
-        seen = load.report().hosts.get("app-1", 0)
-        await load.until(lambda report: report.hosts.get("app-1", 0) > seen)
-    report = load.report()
-    fleet.figures.append(f"systemctl restart: {report}")
-    assert report.clean, report
+        seen = load.report.hosts["app-1"]
+        await load.until(lambda report: report.hosts["app-1"] > seen)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +167,7 @@ async def test_systemctl_restart_loses_no_request_and_the_host_is_ready_by_itsel
 )
 async def test_a_host_comes_back_ready_by_itself_after(host: str, accident: str, fleet: Fleet) -> None:
     before = fleet.invocation(host)
-    async with watch(fleet) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, accident, accident=True) as load:
         if accident.startswith("kill"):
             await asyncio.to_thread(
                 fleet.on, host, "sudo systemctl kill --signal=KILL --kill-whom=main doris-mcp.service"
@@ -171,23 +175,19 @@ async def test_a_host_comes_back_ready_by_itself_after(host: str, accident: str,
         else:
             await asyncio.to_thread(fleet.lab, "reboot", host)
         await fleet.ready_again(host, before)
-        seen = load.report().hosts.get(host, 0)
-        await load.until(lambda report: report.hosts.get(host, 0) > seen)
-    report = load.report()
-    fleet.figures.append(f"{accident}: {report}")
-    assert not report.foreign and not report.duplicated, report
+        seen = load.report.hosts[host]
+        await load.until(lambda report: report.hosts[host] > seen)
 
 
 # -- drain, status, undrain ----------------------------------------------------------------------------------
 
 
 async def test_a_drained_host_gets_no_request_until_it_is_put_back(fleet: Fleet) -> None:
-    async with watch(fleet, slow=1) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, "drain and undrain") as load:
         await fleet.playing(DRAIN, "-e", "target=app-2")
-        left = load.report().hosts["app-2"]
-        report = await load.answers(300)
-        assert report.hosts["app-2"] == left, "a drained host was asked"
+        left = load.report.hosts["app-2"]
+        await load.answers(200)
+        assert load.report.hosts["app-2"] == left, "a drained host was asked"
         status, body = await fleet.readyz("app-2")
         assert (status, body["status"]) == (503, "draining")
         table = await fleet.playing(STATUS)
@@ -197,7 +197,6 @@ async def test_a_drained_host_gets_no_request_until_it_is_put_back(fleet: Fleet)
         assert again.changed == {}, str(again)
         await fleet.playing(UNDRAIN, "-e", "target=app-2")
         await load.until(lambda report: report.hosts["app-2"] > left)
-    assert load.report().clean, load.report()
     assert row(fleet.play(STATUS), "app-2")["state"] == "running"
 
 
@@ -237,12 +236,7 @@ def refused(play: Play, words: list[str]) -> None:
 def test_an_empty_group_is_named_with_its_fix_before_anything_is_changed(
     group: str, fleet: Fleet, tmp_path: Path
 ) -> None:
-    inventory = tmp_path / "fleet"
-    shutil.copytree(ROOT / "inventories/lab", inventory)
-    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
-    hosts["all"]["children"][group]["hosts"] = {}
-    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    play = fleet.play("site.yml", inventory=str(inventory), fails=True)
+    play = fleet.play("site.yml", inventory=fleet.inventory(tmp_path, **{group: []}), fails=True)
     refused(play, [f"The group {group} is empty", "Fix: name at least one host"])
 
 
@@ -275,8 +269,7 @@ async def stopped_and_put_back(fleet: Fleet, broken: Sequence[str], words: list[
     before = {host: fleet.invocation(host) for host in APP}
     running = fleet.play(STATUS)
     had = {host: row(running, host)["release"] for host in APP}
-    async with watch(fleet, 6) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, "broken release") as load:
         play = await fleet.playing("site.yml", *SERVER, *broken, fails=True)
         missing = [word for word in [*words, "This host is back on release"] if word not in play.words]
         assert not missing, f"the output does not say {missing}\n{play}"
@@ -287,18 +280,14 @@ async def stopped_and_put_back(fleet: Fleet, broken: Sequence[str], words: list[
         assert {row(table, host)["ready"] for host in APP} == {"yes"}
         again = await fleet.playing("site.yml", *SERVER)
         assert again.changed == {}, str(again)
-        seen = dict(load.report().hosts)
+        seen = load.report.hosts.copy()
         await load.until(lambda report: all(report.hosts[host] > seen[host] for host in APP))
-    report = load.report()
-    fleet.figures.append(f"broken release: {report}")
-    assert report.clean, report
 
 
 async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
     had = row(fleet.play(STATUS), "app-1")["release"]
     new, deploying = release(tmp_path, "__init__.py", "\nANOTHER = True\n")
-    async with watch(fleet, 6, slow=1) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, "deploy and rollback") as load:
         await fleet.playing("site.yml", *SERVER, *deploying)
         table = await fleet.playing(STATUS)
         assert {row(table, host)["release"] for host in APP} == {new}
@@ -306,9 +295,6 @@ async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path:
         table = await fleet.playing(STATUS)
         assert {row(table, host)["release"] for host in APP} == {had}
         await load.answers(50)
-    report = load.report()
-    fleet.figures.append(f"deploy and rollback: {report}")
-    assert report.clean, report
     assert fleet.play(ROLLBACK).changed == {}, "the way back is not taken twice"
 
 
@@ -322,17 +308,13 @@ def test_a_release_that_is_not_on_the_hosts_is_refused(fleet: Fleet) -> None:
 
 async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_is_refused(fleet: Fleet) -> None:
     before = {host: fleet.invocation(host) for host in APP}
-    async with watch(fleet, 6) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, "reboot") as load:
         rebooting = asyncio.create_task(fleet.playing(REBOOT))
         await eventually(lambda: locked(fleet))
         second = await fleet.playing(DRAIN, "-e", "target=app-2", fails=True)
         refused(second, ["The fleet is locked: app-1 is held by", "-e break_lock=true"])
         await rebooting
         await load.answers(50)
-    report = load.report()
-    fleet.figures.append(f"reboot: {report}")
-    assert report.clean, report
     assert not {host for host in APP if fleet.invocation(host) == before[host]}, "not rebooted"
 
 
@@ -343,31 +325,27 @@ async def locked(fleet: Fleet) -> None:
 
 async def test_a_setting_of_the_balancer_restarts_no_host_and_costs_no_request(fleet: Fleet) -> None:
     before = {host: fleet.invocation(host) for host in APP}
-    async with watch(fleet) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+    async with watch(fleet, "configure") as load:
         play = await fleet.playing(CONFIGURE, "-e", "nginx_max_body=5m", "-e", "doris_mcp_drain_timeout=50")
         assert set(play.changed) == {"lb-1"}, str(play)
         await fleet.playing(CONFIGURE)
         await load.answers(50)
-    report = load.report()
-    fleet.figures.append(f"configure: {report}")
-    assert report.clean, report
     assert {host: fleet.invocation(host) for host in APP} == before
     assert fleet.play(CONFIGURE).changed == {}
 
 
-async def test_a_host_that_leaves_for_good_and_comes_back_costs_no_request(fleet: Fleet) -> None:
-    async with watch(fleet, 16, slow=1) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
+async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_request(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    two = fleet.inventory(tmp_path, app=["app-1", "app-2"])
+    async with watch(fleet, "scale in, roll two hosts, scale out") as load:
         await fleet.playing(SCALE_IN, "-e", "target=app-3")
-        left = load.report().hosts["app-3"]
+        left = load.report.hosts["app-3"]
         again = await fleet.playing(SCALE_IN, "-e", "target=app-3")
         assert again.changed == {}, str(again)
         assert "app-3" not in fleet.on("lb-1", "cat /etc/nginx/nginx.conf")
         assert fleet.on("app-3", "systemctl is-enabled doris-mcp.socket || true").strip() == "disabled"
-        assert load.report().hosts["app-3"] == left
+        await fleet.playing(ROLLING_RESTART, inventory=two)
+        assert load.report.hosts["app-3"] == left
         await fleet.playing("site.yml", "--tags", "doris_mcp,nginx")
         await load.until(lambda report: report.hosts["app-3"] > left)
-    report = load.report()
-    fleet.figures.append(f"scale in and out: {report}")
-    assert report.clean, report

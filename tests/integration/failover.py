@@ -14,13 +14,13 @@ from doris_mcp_server.doris.driver import Name
 
 from ..bench.databases import free_port, listens, running
 from ..conftest import TOKEN, serving
-from ..fleet.load import Load, Report
+from ..fleet.load import SHORT, Load, Report
 from .asking import Told, ask
 from .house import Server, until
 
-CLIENTS = 8
-BEFORE, AFTER = 100, 400  # answers before and after the fault
-PAUSE = 0.01  # seconds between two requests of a client
+CALLERS = 8
+RATE = 50.0  # requests a second: those that wait for a frontend that hangs find room in the queue
+BEFORE, AFTER = 50, 200  # answers before and after the fault
 RETRYABLE = "tool error doris_unavailable"
 WHO = "SELECT count(*) FROM ssb.lineorder"
 
@@ -105,11 +105,11 @@ async def pair(folder: Path, driver: Name) -> AsyncIterator[Pair]:
 
 async def lose_first(it: Pair, how: Callable[[Engine], None]) -> Report:
     """Under load, the first frontend is lost; what the clients saw until the second had given many answers."""
-    async with Load(f"{it.running.url}/mcp", TOKEN, CLIENTS, pause=PAUSE, sessions=True) as load:
+    async with Load(f"{it.running.url}/mcp", TOKEN, RATE, mix=SHORT) as load:
         await load.answers(BEFORE)
         how(it.engines[0])
         await load.answers(AFTER)
-    return load.report()
+    return load.report
 
 
 def wrong(report: Report) -> list[str]:
@@ -119,7 +119,7 @@ def wrong(report: Report) -> list[str]:
 
 
 async def lose_all(it: Pair) -> list[Told]:
-    """Both frontends are killed under the callers' hands; what each of CLIENTS callers is told."""
+    """Both frontends are killed under the callers' hands; what each of CALLERS callers is told."""
     for engine in it.engines:
         engine.kill()
-    return await asyncio.gather(*(ask(it.port, WHO) for _ in range(CLIENTS)))
+    return await asyncio.gather(*(ask(it.port, WHO) for _ in range(CALLERS)))

@@ -11,7 +11,7 @@ from doris_mcp_server.doris.driver import Name
 
 from ..bench.databases import mariadb
 from ..conftest import TOKEN, serving
-from ..fleet.load import Load, Report
+from ..fleet.load import SHORT, Load, Report
 from ..server.doris.conftest import END, OK, Frontend, Packet, column, number, result, row
 from .asking import Told, ask
 from .house import House, Server, look_into
@@ -100,8 +100,8 @@ async def stored(folder: Path, driver: Name, **settings: str) -> AsyncIterator[H
 
 async def take(it: Server, sql: str) -> Taken:
     """Ask for something large while others ask for little."""
-    async with Load(f"{it.running.url}/mcp", TOKEN, 2, pause=0.01) as load:
+    async with Load(f"{it.running.url}/mcp", TOKEN, mix=SHORT) as load:
         await load.answers(10)
         told = await ask(it.port, sql)
         await load.answers(10)
-    return Taken(told, await it.memory(), load.report())
+    return Taken(told, await it.memory(), load.report)

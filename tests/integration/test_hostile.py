@@ -13,7 +13,7 @@ import pytest_asyncio
 from doris_mcp_server.doris.driver import Name
 
 from ..conftest import TOKEN, serving
-from ..fleet.load import Load
+from ..fleet.load import SHORT, Load
 from ..server.doris.conftest import Frontend
 from . import hostile, sizes
 from .asking import ask
@@ -69,7 +69,7 @@ async def test_a_hostile_frontend_costs_a_typed_error_and_nobody_else_anything(f
     await house.other_is(up=True)
     (pid,) = await house.workers()
     errors, lines = await house.errors(), len(house.running.lines)
-    async with Load(f"{house.running.url}/mcp", TOKEN, 2, pause=0.01) as load:
+    async with Load(f"{house.running.url}/mcp", TOKEN, mix=SHORT) as load:
         await load.answers(2)
         fault.prepare(house.other)
         house.other.hang_up()
@@ -80,7 +80,7 @@ async def test_a_hostile_frontend_costs_a_typed_error_and_nobody_else_anything(f
     assert told.error is not None, told
     assert (told.kind, told.error["retryable"]) == (fault.kind, fault.kind == hostile.UNAVAILABLE)
     assert re.search(fault.words, told.error["message"]), told
-    assert load.report().clean, load.report()
+    assert load.report.clean, load.report
     assert await house.errors() == errors + 1
     assert list(await house.workers()) == [pid]
     assert await house.memory() < PEAK
