@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,16 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 LIMIT = 240.0  # seconds for a condition: generous, the machine is small and shared
 PLAY_LIMIT = 900.0
+ROLLING_RESTART = "ansible/playbooks/rolling_restart.yml"
+DRAIN = "ansible/playbooks/drain.yml"
+UNDRAIN = "ansible/playbooks/undrain.yml"
+STATUS = "ansible/playbooks/status.yml"
+ROLLBACK = "ansible/playbooks/rollback.yml"
+SCALE_IN = "ansible/playbooks/scale_in.yml"
+CONFIGURE = "ansible/playbooks/configure.yml"
+REBOOT = "ansible/playbooks/reboot.yml"
+SERVER = ("--tags", "doris_mcp")
+APP = {"app-1", "app-2", "app-3"}
 TOKEN = (
     "sudo env CREDENTIALS_DIRECTORY=/etc/doris-mcp/credentials /opt/doris-mcp-server/.venv/bin/doris-mcp-server "
     "token issue --env-file /etc/doris-mcp/doris-mcp.env --name fleet-test --json"
@@ -61,6 +71,21 @@ class Play:
     def words(self) -> str:
         """The output on one line, so that a message can be looked for however it was wrapped."""
         return " ".join(self.output.split())
+
+    def row(self, host: str) -> dict[str, str]:
+        """A host's row of the table that was shown, by column."""
+        lines = [line for line in self.output.splitlines() if line.count(" | ") > 3]
+        rows = [[cell.strip() for cell in line.split(" | ")] for line in lines]
+        return next(dict(zip(rows[0], cells, strict=True)) for cells in rows if cells[0] == host)
+
+    def says(self, words: Iterable[str]) -> None:
+        missing = [word for word in words if word not in self.words]
+        assert not missing, f"the output does not say {missing}\n{self}"
+
+    def refused(self, words: Iterable[str]) -> None:
+        """It said so, and changed nothing."""
+        self.says(words)
+        assert self.changed == {}, str(self)
 
     def __str__(self) -> str:
         tail = "\n".join(self.output.splitlines()[-60:])

@@ -5,8 +5,6 @@ The tests run in this order on one fleet; each leaves it whole.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +15,11 @@ import yaml
 from doris_mcp_server.tools import by_name
 
 from ..clients import clients
-from .fleet import Fleet, Play, eventually
-from .load import Load, Mix, execute
-from .load.history import read
-from .load.verdict import judge
-from .releases import WRONG, release
+from .fleet import APP, DRAIN, ROLLING_RESTART, STATUS, UNDRAIN, Fleet, Play
+from .load import execute
+from .watch import watch
 
-ROLLING_RESTART = "ansible/playbooks/rolling_restart.yml"
-DRAIN = "ansible/playbooks/drain.yml"
-UNDRAIN = "ansible/playbooks/undrain.yml"
-STATUS = "ansible/playbooks/status.yml"
-ROLLBACK = "ansible/playbooks/rollback.yml"
-SCALE_IN = "ansible/playbooks/scale_in.yml"
-CONFIGURE = "ansible/playbooks/configure.yml"
-REBOOT = "ansible/playbooks/reboot.yml"
-SERVER = ("--tags", "doris_mcp")
-APP = {"app-1", "app-2", "app-3"}
 TOOLS = set(by_name)
-
-
-@asynccontextmanager
-async def watch(fleet: Fleet, what: str, rate: float = 40.0, *, accident: bool = False) -> AsyncIterator[Load]:
-    """Clients of all hosts meanwhile, with room left for the plays on a small machine, and drains kept short.
-
-    Each request gets its own answer, once: so say the clients and, from the history, who checks them. An accident may
-    cost answers, but mixes none up.
-    """
-    history = fleet.dir / "history"
-    async with Load(fleet.mcp, fleet.token, rate, mix=Mix(longest=4.0), history=history) as load:
-        await load.until(lambda report: set(report.hosts) == APP)
-        yield load
-    fleet.figures.append(f"{what}: {load.report}")
-    verdict = judge(read(history))
-    assert not (load.report.foreign or load.report.duplicated or verdict.faults), (load.report, verdict)
-    assert accident or (load.report.clean and verdict.clean), (load.report, verdict)
 
 
 # -- boot, deploy --------------------------------------------------------------------------------------------
@@ -191,19 +160,13 @@ async def test_a_drained_host_gets_no_request_until_it_is_put_back(fleet: Fleet)
         status, body = await fleet.readyz("app-2")
         assert (status, body["status"]) == (503, "draining")
         table = await fleet.playing(STATUS)
-        assert row(table, "app-2")["state"] == "draining"
-        assert row(table, "app-1")["state"] == "running"
+        assert table.row("app-2")["state"] == "draining"
+        assert table.row("app-1")["state"] == "running"
         again = await fleet.playing(DRAIN, "-e", "target=app-2")
         assert again.changed == {}, str(again)
         await fleet.playing(UNDRAIN, "-e", "target=app-2")
         await load.until(lambda report: report.hosts["app-2"] > left)
-    assert row(fleet.play(STATUS), "app-2")["state"] == "running"
-
-
-def row(play: Play, host: str) -> dict[str, str]:
-    """A host's row of the status table, by column."""
-    rows = [[cell.strip() for cell in line.split(" | ")] for line in play.output.splitlines() if line.count(" | ") > 3]
-    return next(dict(zip(rows[0], cells, strict=True)) for cells in rows if cells[0] == host)
+    assert fleet.play(STATUS).row("app-2")["state"] == "running"
 
 
 # -- bad input: named with its fix, and nothing is changed ------------------------------------------------------
@@ -223,13 +186,7 @@ def row(play: Play, host: str) -> dict[str, str]:
 def test_bad_input_is_named_with_its_fix_before_anything_is_changed(
     arguments: list[str], words: list[str], fleet: Fleet
 ) -> None:
-    refused(fleet.play("site.yml", *arguments, fails=True), words)
-
-
-def refused(play: Play, words: list[str]) -> None:
-    missing = [word for word in words if word not in play.words]
-    assert not missing, f"the output does not say {missing}\n{play}"
-    assert play.changed == {}, str(play)
+    fleet.play("site.yml", *arguments, fails=True).refused(words)
 
 
 @pytest.mark.parametrize("group", ["app", "balancers"])
@@ -237,7 +194,7 @@ def test_an_empty_group_is_named_with_its_fix_before_anything_is_changed(
     group: str, fleet: Fleet, tmp_path: Path
 ) -> None:
     play = fleet.play("site.yml", inventory=fleet.inventory(tmp_path, **{group: []}), fails=True)
-    refused(play, [f"The group {group} is empty", "Fix: name at least one host"])
+    play.refused([f"The group {group} is empty", "Fix: name at least one host"])
 
 
 def test_an_unreachable_host_is_named_with_its_fix_before_anything_is_changed(fleet: Fleet, tmp_path: Path) -> None:
@@ -245,107 +202,5 @@ def test_an_unreachable_host_is_named_with_its_fix_before_anything_is_changed(fl
     gone = {"ansible_host": f"{fleet.prefix}.99"}
     more.write_text(yaml.safe_dump({"all": {"children": {"app": {"hosts": {"app-9": gone}}}}}))
     play = fleet.play("site.yml", "-i", str(more), fails=True)
-    refused(play, [f"app-9: cannot be reached at {fleet.prefix}.99", "Fix: start it"])
+    play.refused([f"app-9: cannot be reached at {fleet.prefix}.99", "Fix: start it"])
     assert play.failed >= {"app-9"}
-
-
-async def test_a_wrong_doris_password_stops_the_roll_at_the_first_host_and_no_client_notices(fleet: Fleet) -> None:
-    wrong = ("-e", "doris_mcp_doris_password=not-the-password", "-e", "doris_mcp_ready_timeout=20")
-    await stopped_and_put_back(fleet, wrong, ["ready: not ready within 20 s", "vault_doris_mcp_doris_password"])
-
-
-# -- releases ------------------------------------------------------------------------------------------------
-
-
-async def test_a_release_that_answers_wrong_is_stopped_at_the_first_host_and_no_client_notices(
-    fleet: Fleet, tmp_path: Path
-) -> None:
-    _, wrong = release(tmp_path, "doris/pool.py", WRONG)
-    await stopped_and_put_back(fleet, wrong, ["smoke: the server is ready but", "SELECT 1 answered [[0]]"])
-
-
-async def stopped_and_put_back(fleet: Fleet, broken: Sequence[str], words: list[str]) -> None:
-    """Deploying what is `broken` fails with `words`; the one host it reached is back on what it had by itself."""
-    before = {host: fleet.invocation(host) for host in APP}
-    running = fleet.play(STATUS)
-    had = {host: row(running, host)["release"] for host in APP}
-    async with watch(fleet, "broken release") as load:
-        play = await fleet.playing("site.yml", *SERVER, *broken, fails=True)
-        missing = [word for word in [*words, "This host is back on release"] if word not in play.words]
-        assert not missing, f"the output does not say {missing}\n{play}"
-        touched = {host for host in APP if fleet.invocation(host) != before[host]}
-        assert touched == play.failed and len(touched) == 1, (touched, str(play))
-        table = await fleet.playing(STATUS)
-        assert {host: row(table, host)["release"] for host in APP} == had
-        assert {row(table, host)["ready"] for host in APP} == {"yes"}
-        again = await fleet.playing("site.yml", *SERVER)
-        assert again.changed == {}, str(again)
-        seen = load.report.hosts.copy()
-        await load.until(lambda report: all(report.hosts[host] > seen[host] for host in APP))
-
-
-async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
-    had = row(fleet.play(STATUS), "app-1")["release"]
-    new, deploying = release(tmp_path, "__init__.py", "\nANOTHER = True\n")
-    async with watch(fleet, "deploy and rollback") as load:
-        await fleet.playing("site.yml", *SERVER, *deploying)
-        table = await fleet.playing(STATUS)
-        assert {row(table, host)["release"] for host in APP} == {new}
-        await fleet.playing(ROLLBACK)
-        table = await fleet.playing(STATUS)
-        assert {row(table, host)["release"] for host in APP} == {had}
-        await load.answers(50)
-    assert fleet.play(ROLLBACK).changed == {}, "the way back is not taken twice"
-
-
-def test_a_release_that_is_not_on_the_hosts_is_refused(fleet: Fleet) -> None:
-    play = fleet.play(ROLLBACK, "-e", "release=0.0.0-gone", fails=True)
-    refused(play, ["app-1: release 0.0.0-gone is not here", "Fix: name one that every host has"])
-
-
-# -- one controller at a time, hosts that come and go --------------------------------------------------------
-
-
-async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_is_refused(fleet: Fleet) -> None:
-    before = {host: fleet.invocation(host) for host in APP}
-    async with watch(fleet, "reboot") as load:
-        rebooting = asyncio.create_task(fleet.playing(REBOOT))
-        await eventually(lambda: locked(fleet))
-        second = await fleet.playing(DRAIN, "-e", "target=app-2", fails=True)
-        refused(second, ["The fleet is locked: app-1 is held by", "-e break_lock=true"])
-        await rebooting
-        await load.answers(50)
-    assert not {host for host in APP if fleet.invocation(host) == before[host]}, "not rebooted"
-
-
-async def locked(fleet: Fleet) -> None:
-    record = await asyncio.to_thread(fleet.on, "lb-1", "cat /var/lib/doris-mcp-fleet/lock")
-    assert json.loads(record)["holder"]
-
-
-async def test_a_setting_of_the_balancer_restarts_no_host_and_costs_no_request(fleet: Fleet) -> None:
-    before = {host: fleet.invocation(host) for host in APP}
-    async with watch(fleet, "configure") as load:
-        play = await fleet.playing(CONFIGURE, "-e", "nginx_max_body=5m", "-e", "doris_mcp_drain_timeout=50")
-        assert set(play.changed) == {"lb-1"}, str(play)
-        await fleet.playing(CONFIGURE)
-        await load.answers(50)
-    assert {host: fleet.invocation(host) for host in APP} == before
-    assert fleet.play(CONFIGURE).changed == {}
-
-
-async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_request(
-    fleet: Fleet, tmp_path: Path
-) -> None:
-    two = fleet.inventory(tmp_path, app=["app-1", "app-2"])
-    async with watch(fleet, "scale in, roll two hosts, scale out") as load:
-        await fleet.playing(SCALE_IN, "-e", "target=app-3")
-        left = load.report.hosts["app-3"]
-        again = await fleet.playing(SCALE_IN, "-e", "target=app-3")
-        assert again.changed == {}, str(again)
-        assert "app-3" not in fleet.on("lb-1", "cat /etc/nginx/nginx.conf")
-        assert fleet.on("app-3", "systemctl is-enabled doris-mcp.socket || true").strip() == "disabled"
-        await fleet.playing(ROLLING_RESTART, inventory=two)
-        assert load.report.hosts["app-3"] == left
-        await fleet.playing("site.yml", "--tags", "doris_mcp,nginx")
-        await load.until(lambda report: report.hosts["app-3"] > left)

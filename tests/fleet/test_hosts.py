@@ -1,0 +1,53 @@
+"""Hosts that reboot, come and go; controllers that meet; settings that need no restart."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from .fleet import APP, CONFIGURE, DRAIN, REBOOT, ROLLING_RESTART, SCALE_IN, Fleet, eventually
+from .watch import watch
+
+
+async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_is_refused(fleet: Fleet) -> None:
+    before = {host: fleet.invocation(host) for host in APP}
+    async with watch(fleet, "reboot") as load:
+        rebooting = asyncio.create_task(fleet.playing(REBOOT))
+        await eventually(lambda: locked(fleet))
+        second = await fleet.playing(DRAIN, "-e", "target=app-2", fails=True)
+        second.refused(["The fleet is locked: app-1 is held by", "-e break_lock=true"])
+        await rebooting
+        await load.answers(50)
+    assert not {host for host in APP if fleet.invocation(host) == before[host]}, "not rebooted"
+
+
+async def locked(fleet: Fleet) -> None:
+    record = await asyncio.to_thread(fleet.on, "lb-1", "cat /var/lib/doris-mcp-fleet/lock")
+    assert json.loads(record)["holder"]
+
+
+async def test_a_setting_of_the_balancer_restarts_no_host_and_costs_no_request(fleet: Fleet) -> None:
+    before = {host: fleet.invocation(host) for host in APP}
+    async with watch(fleet, "configure") as load:
+        play = await fleet.playing(CONFIGURE, "-e", "nginx_max_body=5m", "-e", "doris_mcp_drain_timeout=50")
+        assert set(play.changed) == {"lb-1"}, str(play)
+        await fleet.playing(CONFIGURE)
+        await load.answers(50)
+    assert {host: fleet.invocation(host) for host in APP} == before
+    assert fleet.play(CONFIGURE).changed == {}
+
+
+async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_request(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    two = fleet.inventory(tmp_path, app=["app-1", "app-2"])
+    async with watch(fleet, "scale in, roll two hosts, scale out") as load:
+        await fleet.playing(SCALE_IN, "-e", "target=app-3")
+        left = load.report.hosts["app-3"]
+        again = await fleet.playing(SCALE_IN, "-e", "target=app-3")
+        assert again.changed == {}, str(again)
+        assert "app-3" not in fleet.on("lb-1", "cat /etc/nginx/nginx.conf")
+        assert fleet.on("app-3", "systemctl is-enabled doris-mcp.socket || true").strip() == "disabled"
+        await fleet.playing(ROLLING_RESTART, inventory=two)
+        assert load.report.hosts["app-3"] == left
+        await fleet.playing("site.yml", "--tags", "doris_mcp,nginx")
+        await load.until(lambda report: report.hosts["app-3"] > left)
