@@ -1,11 +1,35 @@
 """Hosts that reboot, come and go; controllers that meet; settings that need no restart."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
-from .fleet import APP, CONFIGURE, DRAIN, REBOOT, ROLLING_RESTART, SCALE_IN, Fleet, eventually
+import aiohttp
+
+from .fleet import (
+    APP,
+    CONFIGURE,
+    DRAIN,
+    REBOOT,
+    ROLLING_RESTART,
+    SCALE_IN,
+    STATUS,
+    UNDRAIN,
+    Fleet,
+    eventually,
+)
 from .watch import watch
+
+# The hosts on which a verb would change something.
+TRIED = {
+    ROLLING_RESTART: APP,
+    REBOOT: APP,
+    CONFIGURE: set(),
+    DRAIN: {"app-3"},
+    UNDRAIN: set(),
+    SCALE_IN: {"app-3", "lb-1"},
+}
 
 
 async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_is_refused(fleet: Fleet) -> None:
@@ -51,3 +75,40 @@ async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_
         assert load.report.hosts["app-3"] == left
         await fleet.playing("site.yml", "--tags", "doris_mcp,nginx")
         await load.until(lambda report: report.hosts["app-3"] > left)
+
+
+async def test_a_host_that_is_down_is_named_and_the_others_go_on_without_it_when_told_to(fleet: Fleet) -> None:
+    before = fleet.invocation("app-3")
+    async with watch(fleet, "a host is down", accident=True) as load:
+        await asyncio.to_thread(fleet.on, "app-3", "sudo systemctl --no-block poweroff")
+        await gone(fleet, "app-3")
+        play = await fleet.playing(ROLLING_RESTART, fails=True)
+        play.refused(["app-3: unreachable, not ready", "Nothing was changed", "--limit '!app-3'"])
+        failed = load.report.failed
+        play = await fleet.playing(ROLLING_RESTART, "--limit", "!app-3")
+        assert set(play.changed) == {"app-1", "app-2"}, str(play)
+        await load.answers(50)
+        assert load.report.failed == failed, "it was the roll that cost answers"
+        await asyncio.to_thread(fleet.lab, "up")
+        await fleet.ready_again("app-3", before)
+
+
+async def gone(fleet: Fleet, host: str) -> None:
+    """Wait until nobody answers there any more."""
+
+    async def check() -> None:
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            await fleet.readyz(host)
+            raise AssertionError(f"{host} still answers")
+
+    await eventually(check)
+
+
+def test_each_verb_can_be_tried_without_changing_anything(fleet: Fleet) -> None:
+    before = {host: fleet.invocation(host) for host in APP}
+    for verb, announced in TRIED.items():
+        play = fleet.play(verb, "--check", *(["-e", "target=app-3"] if verb in (DRAIN, SCALE_IN, UNDRAIN) else []))
+        assert set(play.changed) == announced, str(play)
+    assert {host: fleet.invocation(host) for host in APP} == before
+    table = fleet.play(STATUS)
+    assert {table.row(host)["state"] for host in APP} == {"running"}

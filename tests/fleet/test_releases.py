@@ -23,6 +23,7 @@ async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path:
     async with watch(fleet, "deploy and rollback") as load:
         await fleet.playing("site.yml", *SERVER, *deploying)
         assert set((await on_duty(fleet)).values()) == {new}
+        assert set((await fleet.playing(ROLLBACK, "--check")).changed) == APP
         await fleet.playing(ROLLBACK)
         assert set((await on_duty(fleet)).values()) == {had}
         await load.answers(50)
