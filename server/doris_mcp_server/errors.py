@@ -12,7 +12,8 @@
     │   ├── QueryTimeout       the statement ran longer than it may
     │   ├── QueryFailed        Doris answered with an error of its own
     │   └── AnswerTooLarge     a frontend's page is larger than it may be
-    └── StoreUnavailable       the shared store cannot be reached
+    ├── StoreUnavailable       the shared store cannot be reached
+    └── KeysUnreadable         the store's key ring is not for this server: another token key, a newer format
 
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
@@ -105,3 +106,7 @@ class AnswerTooLarge(DorisError):
 class StoreUnavailable(ServerError):
     kind = "store_unavailable"
     retryable = True
+
+
+class KeysUnreadable(ServerError):
+    kind = "keys_unreadable"
