@@ -55,7 +55,7 @@ class App:
         self.rotation = Rotation(settings, self.store)
         checks = _checks(self.routes)
         if settings.redis_url:
-            checks += [Check("store", self.store.ping, "store"), Check("keys", self.rotation.check, "keys")]
+            checks += [Check("store", self.store.ping, "store"), Check("keyring", self.rotation.check, "keyring")]
         self.health = Health(checks)
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
         admission = Admission(
