@@ -22,6 +22,7 @@ from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
 from doris_mcp_server.rotation import Rotation
 from doris_mcp_server.sessions import Sessions
+from doris_mcp_server.signed import Signed
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.steps import CUT, Steps
@@ -86,7 +87,8 @@ class App:
             answers=answers,
             gate=self.gate,
             health=self.health,
-            verifier=Verifier(settings, self.store),
+            verifier=Verifier(settings, self.store, signed=Signed(settings, self.rotation.issuer_keys)),
+            issuer_keys=self.rotation.issuer_keys,
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,

@@ -13,6 +13,7 @@
     │   ├── QueryFailed        Doris answered with an error of its own
     │   └── AnswerTooLarge     a frontend's page is larger than it may be
     ├── StoreUnavailable       the shared store cannot be reached
+    ├── IssuerUnavailable      the keys of an issuer of tokens cannot be had
     └── KeysUnreadable         the store's key ring is not for this server: another token key, a newer format
 
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
@@ -105,6 +106,11 @@ class AnswerTooLarge(DorisError):
 
 class StoreUnavailable(ServerError):
     kind = "store_unavailable"
+    retryable = True
+
+
+class IssuerUnavailable(ServerError):
+    kind = "issuer_unavailable"
     retryable = True
 
 

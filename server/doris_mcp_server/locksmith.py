@@ -9,7 +9,7 @@ from typing import Any
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, InvalidArgument, KeysUnreadable, ServerError
 from doris_mcp_server.keys import configured_keys, derived_key, key_id
-from doris_mcp_server.ring import SEAL, Ring, unwrap, wrap
+from doris_mcp_server.ring import ISSUER, SEAL, Ring, unwrap, wrap
 from doris_mcp_server.rotation import POLL
 from doris_mcp_server.sessions import SKEW
 from doris_mcp_server.state import Store, open_store
@@ -90,7 +90,8 @@ def _rotated(ring: Ring, settings: Settings, now: float, delay: float, overlap: 
             "DORIS_MCP_KEYS is set, and its first key seals: one of the store would not be used",
             hint="`keys adopt` puts these keys into the store; then leave DORIS_MCP_KEYS out everywhere, then rotate",
         )
-    return _begun(ring, settings, now).followed(SEAL, now, delay=delay, overlap=overlap)
+    ring = _begun(ring, settings, now).followed(SEAL, now, delay=delay, overlap=overlap)
+    return ring.followed(ISSUER, now, delay=delay, overlap=overlap)
 
 
 def _adopted(ring: Ring, settings: Settings, now: float, delay: float, overlap: float) -> Ring:

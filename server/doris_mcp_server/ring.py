@@ -17,6 +17,8 @@ from doris_mcp_server.keys import key_id, wrapping_key
 
 SEAL: Final = "seal"
 """Purpose of the keys for sessions, cursors and request states."""
+ISSUER: Final = "issuer"
+"""Purpose of the keys that sign bearer tokens of our own; each is the seed of an Ed25519 pair."""
 MOST: Final = 16  # keys a ring may have: each is tried by name only, but who has more has forgotten some
 _FORMAT: Final = "1"
 _NONCE: Final = 12  # bytes; AES-GCM's own
@@ -38,7 +40,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """All keys of the fleet. `revision` grows by one with each change; 0 is the ring of a fleet that never had one."""
+    """All keys of the fleet. `revision` grows with each change; 0 is the ring of a fleet that never had one."""
 
     revision: int = 0
     keys: tuple[Key, ...] = ()

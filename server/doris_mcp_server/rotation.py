@@ -16,7 +16,7 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
 from doris_mcp_server.observe import event
-from doris_mcp_server.ring import SEAL, Ring, unwrap, wrap
+from doris_mcp_server.ring import ISSUER, SEAL, Key, Ring, unwrap, wrap
 from doris_mcp_server.state import Store
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class Rotation:
         """
         if self._problem is not None and not self._ring.keys:
             raise self._problem
+
+    def issuer_keys(self) -> list[Key]:
+        """The keys of our own issuer that are good at this moment, the one that signs first."""
+        return self._ring.good(ISSUER, wall())
 
     def status(self) -> dict[str, Any]:
         """For `ctl status`: the revision of the ring, 0 for none, and the key that seals."""

@@ -212,6 +212,8 @@ def preload(settings: Settings) -> None:
         late += ["doris_mcp_server.state.redis", "cryptography.hazmat.primitives.ciphers.aead"]
     else:
         late.append("doris_mcp_server.state.memory")
+    if settings.issuers or settings.public_url:
+        late += ["jwt", "httpx2"]
     for module in late:
         importlib.import_module(module)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
 import redis.asyncio as aioredis
 
-from doris_mcp_server import ctl
+from doris_mcp_server import ctl, jwks
 from doris_mcp_server.cli import main
 from doris_mcp_server.keys import derived_key, key_id
 
@@ -38,6 +39,7 @@ def environment(redis_port: int) -> dict[str, str]:
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
         "REDIS_PASSWORD": PASSWORD,
         "DORIS_MCP_TOKEN_KEY": TOKEN_KEY,
+        "DORIS_MCP_PUBLIC_URL": "https://mcp.example.com/mcp",
     }
 
 
@@ -45,31 +47,38 @@ def environment(redis_port: int) -> dict[str, str]:
 def keys(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Keys:
-    """Run `keys …`: its exit code and the ring it shows, or what it says on stderr."""
+    """Run `keys …`, or another `command`: its exit code and the JSON it shows, or what it says on stderr."""
     file = tmp_path / "doris-mcp.env"
     file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
     for name in ("REDIS_URL", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
 
-    async def run(*args: str) -> tuple[int, Any]:
-        code = await asyncio.to_thread(main, ["keys", *args, "--json", "--env-file", str(file)])
+    async def run(*args: str, command: str = "keys") -> tuple[int, Any]:
+        code = await asyncio.to_thread(main, [command, *args, "--json", "--env-file", str(file)])
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else said.err
 
     return run
 
 
-def states(ring: dict[str, Any]) -> dict[str, str]:
-    return {key["id"]: key["state"] for key in ring["keys"]}
+def states(ring: dict[str, Any], purpose: str = "seal") -> dict[str, str]:
+    return {key["id"]: key["state"] for key in ring["keys"] if key["purpose"] == purpose}
+
+
+def sealing(ring: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The key before and the new one."""
+    before, after = (key for key in ring["keys"] if key["purpose"] == "seal")
+    return before, after
 
 
 async def test_a_rotation_begins_with_the_key_that_was_used_and_is_one_at_a_time(keys: Keys) -> None:
     assert await keys("list") == (0, {"ring": 0, "changed": False, "keys": []})
     code, ring = await keys("rotate")
-    assert (code, ring["ring"], ring["changed"]) == (0, 2, True)
-    old, new = (key["id"] for key in ring["keys"])
+    assert (code, ring["ring"], ring["changed"]) == (0, 3, True)
+    old, new = (key["id"] for key in sealing(ring))
     assert old == key_id(derived_key(TOKEN_KEY))
     assert states(ring) == {old: "current", new: "next"}
+    assert list(states(ring, "issuer").values()) == ["current"]  # nobody signed before, so there is nothing to wait for
     again = await keys("rotate")
     assert again == (3, {**ring, "changed": False})
     assert await keys("list") == (0, {**ring, "changed": False})
@@ -79,7 +88,8 @@ async def test_times_are_those_asked_for_or_safe_ones(keys: Keys) -> None:
     _, ring = await keys("rotate")
     created, used, until = (
         datetime.fromisoformat(moment).timestamp()
-        for moment in (ring["keys"][1]["created"], ring["keys"][1]["used"], ring["keys"][0]["until"])
+        for before, after in [sealing(ring)]
+        for moment in (after["created"], after["used"], before["until"])
     )
     assert (used - created, until - used) == (90, 86_400 + 60)
     code, words = await keys("rotate", "--delay", "3s")
@@ -131,13 +141,13 @@ async def test_keys_of_the_vault_are_adopted_once_beside_what_was_used_without_t
 
 async def test_a_previous_key_is_retired(keys: Keys) -> None:
     _, ring = await keys("rotate", "--delay", "4s")
-    old, new = (key["id"] for key in ring["keys"])
+    old, new = (key["id"] for key in sealing(ring))
     assert (await keys("retire", old))[0] == 1
     async with asyncio.timeout(LIMIT):
         while states((await keys("list"))[1])[old] != "previous":
             await asyncio.sleep(0.1)
     code, left = await keys("retire", old)
-    assert (code, left["ring"], states(left)) == (0, 3, {new: "current"})
+    assert (code, left["ring"], states(left)) == (0, 4, {new: "current"})
 
 
 async def test_a_ring_of_another_token_key_is_replaced_only_when_told_so(
@@ -234,7 +244,7 @@ async def test_a_rotation_under_load_fails_no_request_and_ends_the_old_key_with_
     tasks = [asyncio.create_task(load.go_on()) for _ in range(3)] + [asyncio.create_task(load.go_on_with(old))]
     try:
         _, ring = await keys("rotate", "--delay", "4s", "--overlap", "4s")
-        before, after = ring["keys"]
+        before, after = sealing(ring)
         await seals(fleet, before["id"])
         between = await load.begin(load.urls[1])
         await seals(fleet, after["id"])
@@ -268,7 +278,7 @@ async def test_a_server_that_starts_without_the_store_knows_the_ring_of_its_host
     _, ring = await keys("rotate", "--delay", "4s")
     variables = environment | {"DORIS_MCP_TOKEN": TOKEN}
     async with serving(tmp_path, **variables) as server:
-        await seals([server], ring["keys"][1]["id"])
+        await seals([server], sealing(ring)[1]["id"])
         load = Load(http, [server.url])
         session = await load.begin(server.url)
     admin = aioredis.Redis(port=redis_port, password=PASSWORD)
@@ -276,5 +286,37 @@ async def test_a_server_that_starts_without_the_store_knows_the_ring_of_its_host
         await admin.execute_command("SHUTDOWN", "NOSAVE")
     await admin.aclose()
     async with serving(tmp_path, **variables) as server:
-        await seals([server], ring["keys"][1]["id"])
+        await seals([server], sealing(ring)[1]["id"])
         assert await load.use(server.url, session) == 200
+
+
+async def test_a_signed_token_is_good_on_every_server_and_checked_by_what_they_publish(
+    fleet: list[Running], keys: Keys, http: aiohttp.ClientSession
+) -> None:
+    issue = ("issue", "--name", "ann", "--jwt", "--scopes", "catalog:read")
+    code, said = await keys(*issue, command="token")
+    assert (code, "keys rotate" in said) == (2, True)
+    await keys("rotate")
+    code, said = await keys(*issue, "--ttl", "30d", command="token")
+    assert (code, "86400" in said) == (1, True)
+    code, issued = await keys(*issue, command="token")
+    assert code == 0
+    signed = {"authorization": f"Bearer {issued['token']}"}
+    for server in fleet:
+        ask = legacy("ping")
+        async with asyncio.timeout(LIMIT):
+            while True:  # until it has read the ring
+                async with http.get(server.url + "/.well-known/jwks.json") as response:
+                    assert (response.status, response.headers["cache-control"]) == (200, "max-age=60")
+                    published = jwks.read(await response.read())
+                if published:
+                    break
+                await asyncio.sleep(0.05)
+        check = published[jwt.get_unverified_header(issued["token"])["kid"]]
+        audience = "https://mcp.example.com/mcp"
+        claims = jwt.decode(issued["token"], check.key, [check.algorithm], audience=audience)
+        assert (claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == ("ann", "catalog:read", 3600)
+        async with http.post(server.url + "/mcp", json=ask["json"], headers=ask["headers"] | signed) as response:
+            await response.read()
+            assert response.status == 200
+    assert (await keys("list", command="token"))[1] == []  # nobody keeps it
