@@ -16,13 +16,14 @@ from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
-from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
+from doris_mcp_server.rotation import Rotation
 from doris_mcp_server.sessions import Sessions
-from doris_mcp_server.state import Store, open_store
+from doris_mcp_server.signed import Signed
+from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
@@ -52,7 +53,11 @@ class App:
             connect_timeout=settings.doris_connect_timeout,
             http=HTTPLimits(settings.fe_http_timeout, settings.fe_http_max_bytes),
         )
-        self.health = Health(_checks(self.routes, self.store if settings.redis_url else None))
+        self.rotation = Rotation(settings, self.store)
+        checks = _checks(self.routes)
+        if settings.redis_url:
+            checks += [Check("store", self.store.ping, "store"), Check("keyring", self.rotation.check, "keyring")]
+        self.health = Health(checks)
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
         admission = Admission(
             total=settings.max_concurrent,
@@ -60,11 +65,15 @@ class App:
             queued=settings.max_queued,
             patience=settings.queue_seconds,
         )
-        self.metrics.sources += [Figures(self.routes).show, lambda to: to.waiting.set(admission.waiting)]
+        self.metrics.sources += [
+            Figures(self.routes).show,
+            self.rotation.show,
+            lambda to: to.waiting.set(admission.waiting),
+        ]
         kept = settings.result_cache_seconds
         results = ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None
         calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics)
-        keys = KeyRing.of(settings)
+        keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
             self.store,
@@ -78,16 +87,21 @@ class App:
             answers=answers,
             gate=self.gate,
             health=self.health,
-            verifier=Verifier(settings, self.store),
+            verifier=Verifier(settings, self.store, signed=Signed(settings, self.rotation.issuer_keys)),
+            issuer_keys=self.rotation.issuer_keys,
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,
         )
         self.steps = Steps(settings.drain_seconds, self.metrics)
 
+    async def start(self) -> None:
+        """What comes before the first request. It needs neither Doris nor the store."""
+        await self.rotation.start()
+
     async def watch(self) -> None:
-        """Look how Doris and the store do, until cancelled. Starting needs neither of them: this finds out."""
-        await asyncio.gather(self.health.watch(), self.routes.watch())
+        """Look how Doris and the store do, and follow the keys, until cancelled."""
+        await asyncio.gather(self.health.watch(), self.routes.watch(), self.rotation.watch())
 
     async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         """What comes before a shutdown where another worker has this one's place: nobody is turned away.
@@ -146,8 +160,8 @@ class App:
         await run("store", self.store.close(), CLOSE_LIMIT)
 
 
-def _checks(routes: Routes, store: Store | None) -> list[Check]:
-    """One for each cluster, where one is enough, and one for the store."""
+def _checks(routes: Routes) -> list[Check]:
+    """One for each cluster, where one is enough."""
 
     async def nowhere() -> None:
         routes.cluster(None)
@@ -158,8 +172,6 @@ def _checks(routes: Routes, store: Store | None) -> list[Check]:
         checks.append(Check(label, cluster.ping, "doris", DORIS_GOOD_FOR, cluster.report))
     if not checks:
         checks.append(Check("doris", nowhere, "doris"))
-    if store is not None:
-        checks.append(Check("store", store.ping, "store"))
     return checks
 
 

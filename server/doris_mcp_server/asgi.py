@@ -17,12 +17,15 @@ from doris_mcp_server.answers import Answers, Header, Receive, Scope, Send
 from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
 from doris_mcp_server.challenge import METADATA_PATHS, Refusal, Resources, error_body
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import StoreUnavailable
+from doris_mcp_server.errors import IssuerUnavailable, ServerError, StoreUnavailable
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
+from doris_mcp_server.jwks import published
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import ClientGone, Protocol, Request
+from doris_mcp_server.ring import Key
 
+JWKS_PATH = "/.well-known/jwks.json"
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _RETRY: Header = (b"retry-after", b"1")
 # Sent twice, two readers on the way may act on different ones.
@@ -80,6 +83,7 @@ class Application:
         resources: Resources,
         metrics: Metrics,
         protocol: Protocol,
+        issuer_keys: Callable[[], list[Key]],
     ) -> None:
         self._answers = answers
         self._gate = gate
@@ -88,6 +92,7 @@ class Application:
         self._resources = resources
         self._metrics = metrics
         self._protocol = protocol
+        self._issuer_keys = issuer_keys
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
         self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
@@ -98,6 +103,7 @@ class Application:
             "/health": self._health_page,
             "/metrics": self._metrics_page,
             **dict.fromkeys(METADATA_PATHS, self._metadata),
+            JWKS_PATH: self._jwks,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,13 +169,18 @@ class Application:
         try:
             principal = await self._verifier.verify(token)
         except StoreUnavailable as error:
-            event("token not verified: store away", level=logging.WARNING, reason=error.message)
-            self._metrics.auth_failure("store")
-            return Refusal(503, [(b"retry-after", b"2")], error_body("the token store is away; try again"))
+            return self._cannot_tell("store", error, "the token store is away; try again")
+        except IssuerUnavailable as error:
+            return self._cannot_tell("issuer", error, "the keys of the token's issuer cannot be had; try again")
         if principal is None:
             self._metrics.auth_failure("invalid")
             return resource.invalid
         return principal
+
+    def _cannot_tell(self, who: str, error: ServerError, words: str) -> Refusal:
+        event(f"token not verified: {who} away", level=logging.WARNING, reason=error.message)
+        self._metrics.auth_failure(who)
+        return Refusal(503, [(b"retry-after", b"2")], error_body(words))
 
     async def _turn_away(self, receive: Receive, send: Send) -> int:
         # The body is read and dropped first: closing on unread bytes resets the connection, and the reset can
@@ -200,11 +211,21 @@ class Application:
         return await self._page(send, 404, {"error": "not found"})
 
     async def _metadata(self, scope: Scope, receive: Receive, send: Send) -> int:
+        return await self._publish(scope, send, lambda: self._resources.of(scope).metadata)
+
+    async def _jwks(self, scope: Scope, receive: Receive, send: Send) -> int:
+        # Kept elsewhere for less than a new key needs to take over: whoever follows knows it before it signs.
+        return await self._publish(
+            scope, send, lambda: published(self._issuer_keys()), (b"cache-control", b"max-age=60")
+        )
+
+    async def _publish(self, scope: Scope, send: Send, page: Callable[[], bytes], *headers: Header) -> int:
+        """What everybody may read, to whom the Host is right."""
         if (refusal := self._policy.refusal(dict(scope["headers"]))) is not None:
             return await self._refuse(send, *refusal)
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse(send, 405, "GET only", (b"allow", b"GET, HEAD"))
-        await self._answers.send(send, 200, self._resources.of(scope).metadata)
+        await self._answers.send(send, 200, page(), *headers)
         return 200
 
     async def _livez(self, scope: Scope, receive: Receive, send: Send) -> int:

@@ -1,7 +1,7 @@
 """Who is calling: bearer token → Principal, or nobody (401, see challenge), or 503 when the store is away.
 
 Every token is looked up by a hash of it: SHA-256 in this process, a keyed hash in the store, which so never holds
-a token in the clear.
+a token in the clear. Signed ones (JWT) need no store: `signed` checks them, and they are remembered the same way.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import InvalidArgument, StoreUnavailable
+from doris_mcp_server.signed import Signed, is_signed
 from doris_mcp_server.state import Store, TokenRecord
 
 POSITIVE_CACHE = 2.0  # seconds a verified token is believed without asking the store: bounds revocation
@@ -76,8 +77,15 @@ class _Known(NamedTuple):
 class Verifier:
     """Checks bearer tokens for one worker. `clock` counts seconds and never goes back."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Callable[[], float] = time.monotonic,
+        signed: Signed | None = None,
+    ) -> None:
         self._store = store
+        self._signed = signed
         self._clock = clock
         self._token_key = settings.token_key
         self._resource = _canonical(settings.public_url) if settings.public_url else None
@@ -91,7 +99,7 @@ class Verifier:
         self._known = dict(self._static)
         self._digests: dict[bytes, bytes] = {}  # of good Authorization headers, which callers send again and again
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
-        self.required = bool(settings.token or settings.redis_url or settings.beyond_loopback)
+        self.required = bool(settings.token or settings.redis_url or settings.issuers or settings.beyond_loopback)
 
     def warm(self, authorization: bytes) -> Principal | None:
         """The caller behind the value of the one Authorization header, if that is known without asking anybody.
@@ -119,19 +127,23 @@ class Verifier:
     async def verify(self, token: str) -> Principal | None:
         """The caller behind `token`, or None when it is not (or no longer) valid, or meant for another resource.
 
-        Raises: StoreUnavailable when only the store could tell and the grace has run out.
+        Raises: StoreUnavailable when only the store could tell and the grace has run out, IssuerUnavailable when the
+        keys of its issuer cannot be had.
         """
         digest = _digest(token.encode())
         known = self._known.get(digest)
         if known is not None and self._clock() < known.until:
             return known.principal
-        if not self._token_key or len(token) > MAX_TOKEN:
+        signed = self._signed if is_signed(token) else None
+        if signed is None and (not self._token_key or len(token) > MAX_TOKEN):
             return None
-        # However many requests come with it, the store is asked once at a time; one that goes away leaves the question
+        # However many requests come with it, it is checked once at a time; one that goes away leaves the question
         # to the others.
         asking = self._asking.get(digest)
         if asking is None:
-            asking = self._asking[digest] = asyncio.create_task(self._ask(digest, token))
+            asking = self._asking[digest] = asyncio.create_task(
+                self._ask(digest, token) if signed is None else self._check(signed, digest, token)
+            )
             asking.add_done_callback(lambda _: self._asking.pop(digest))
         return await asyncio.shield(asking)
 
@@ -147,20 +159,33 @@ class Verifier:
             # Believed for another while, or each request would wait for a store that does not answer.
             self._known[digest] = known._replace(until=min(now + POSITIVE_CACHE, end))
             return known.principal
-        if record is None or record.expired() or not self._meant_for_us(record):
+        if record is None or record.expired() or not (record.audience is None or self._is_us(record.audience)):
             self._known.pop(digest, None)
             return None
         expires = math.inf if record.expires is None else now + record.expires - time.time()
-        principal = Principal(record.principal, frozenset(record.scopes))
+        return self._remember(digest, Principal(record.principal, frozenset(record.scopes)), now, expires)
+
+    async def _check(self, signed: Signed, digest: bytes, token: str) -> Principal | None:
+        now = self._clock()
+        claims = await signed.check(token)
+        if claims is None or not any(self._is_us(audience) for audience in claims.audiences):
+            self._known.pop(digest, None)
+            return None
+        name = claims.subject if claims.issuer is None else f"{claims.issuer}:{claims.subject}"
+        if name in RESERVED:
+            return None
+        principal = Principal(name, claims.scopes & frozenset(ALL_SCOPES))
+        return self._remember(digest, principal, now, now + claims.expires - time.time())
+
+    def _remember(self, digest: bytes, principal: Principal, now: float, expires: float) -> Principal:
         if len(self._known) >= MAX_KNOWN:
             self._known = dict(self._static)  # bounded; the next request of each caller asks the store once
         self._known[digest] = _Known(min(now + POSITIVE_CACHE, expires), principal, now, expires)
         return principal
 
-    def _meant_for_us(self, record: TokenRecord) -> bool:
+    def _is_us(self, audience: str) -> bool:
         """RFC 8707: a token bound to a resource is good there only. Without a public address we are none."""
-        audience = record.audience
-        return audience is None or (self._resource is not None and _canonical(audience) == self._resource)
+        return self._resource is not None and _canonical(audience) == self._resource
 
 
 def _digest(token: bytes) -> bytes:

@@ -65,11 +65,24 @@ def parser() -> argparse.ArgumentParser:
     issue = actions.add_parser("issue", help="make a token; it is shown once")
     issue.add_argument("--name", required=True, help="whose token this is")
     issue.add_argument("--scopes", help="comma list; default: all")
-    issue.add_argument("--ttl", type=duration, metavar="90d", help="until it expires; default: never")
+    issue.add_argument("--ttl", type=duration, metavar="90d", help="until it expires; default: never, with --jwt 1h")
+    issue.add_argument("--jwt", action="store_true", help="a signed token, which no store is asked about")
     actions.add_parser("list", help="all tokens that are valid")
     revoke = actions.add_parser("revoke", help="end a token")
     revoke.add_argument("id")
-    for action in actions.choices.values():
+    keys = commands.add_parser("keys", help="list and rotate the keys that all hosts share")
+    deeds = keys.add_subparsers(dest="action", required=True)
+    deeds.add_parser("list", help="all keys: next, current, previous, gone")
+    rotate = deeds.add_parser("rotate", help="publish a new key, which takes over a while later")
+    rotate.add_argument("--anew", action="store_true", help="even if the store's keys cannot be read: forget those")
+    adopt = deeds.add_parser("adopt", help="the same with the keys of DORIS_MCP_KEYS")
+    for deed in (rotate, adopt):
+        deed.add_argument("--delay", type=duration, metavar="90s", help="until it takes over (90s)")
+        deed.add_argument(
+            "--overlap", type=duration, metavar="24h", help="how long the one before opens (the longest session)"
+        )
+    deeds.add_parser("retire", help="drop a previous key: what it sealed opens no more").add_argument("id")
+    for action in (*actions.choices.values(), *deeds.choices.values()):
         action.add_argument("--json", action="store_true", help="for scripts")
         action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
@@ -199,6 +212,8 @@ def _in_words(status: dict[str, Any]) -> str:
         f"{status['node']}: {status['state']}, {'ready' if able else 'not ready'}, "
         f"{status['inflight']} in flight, release {status['release']}"
     ]
+    if keys := status["keys"]:
+        lines.append(f"  key {keys['seals']} seals, ring {keys['ring']}")
     if status["drained_until"]:
         lines.append(f"  drained until {status['drained_until']}")
     lines += [f"  {reason}" for reason in status["reasons"]]
@@ -227,6 +242,14 @@ def _token(args: argparse.Namespace) -> int:
     return asyncio.run(tokens.run(args, settings))
 
 
+def _keys(args: argparse.Namespace) -> int:
+    from doris_mcp_server import locksmith
+    from doris_mcp_server.config import load
+
+    settings = load(environ=_environment(args), serving=False)
+    return asyncio.run(locksmith.run(args, settings))
+
+
 def _smoke(args: argparse.Namespace) -> int:
     from doris_mcp_server import smoke
 
@@ -251,6 +274,7 @@ _COMMANDS = {
     "sandbox": _sandbox,
     "ctl": _ctl,
     "token": _token,
+    "keys": _keys,
     "smoke": _smoke,
     "guard": _guard,
     "version": _version,

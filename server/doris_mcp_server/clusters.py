@@ -6,7 +6,7 @@ A leaf beside `config`, which reads them from DORIS_MCP_CLUSTERS or makes one ou
 import json
 import re
 import ssl
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,6 +45,7 @@ def _frontends(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Account(BaseModel):
@@ -113,13 +114,18 @@ class Cluster(BaseModel):
 
 def parse(text: str) -> tuple[Cluster, ...]:
     """The clusters of a JSON object {name: {...}}, in its order. ValueError naming the place; never quoting a value."""
+    return named(text, Cluster, 'clusters: {"sales": {"frontends": [...], "accounts": {...}}}')
+
+
+def named(text: str, model: type[Model], what: str) -> tuple[Model, ...]:
+    """The models of a JSON object {name: {...}}, in its order. ValueError naming the place; never quoting a value."""
     try:
         found = json.loads(text, object_pairs_hook=_no_name_twice)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     if not isinstance(found, dict) or not found:
-        raise ValueError('must be a JSON object of clusters: {"sales": {"frontends": [...], "accounts": {...}}}')
-    return tuple(_cluster(name, body) for name, body in found.items())
+        raise ValueError(f"must be a JSON object of {what}")
+    return tuple(_one(name, body, model) for name, body in found.items())
 
 
 def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -129,11 +135,12 @@ def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return seen
 
 
-def _cluster(name: str, body: object) -> Cluster:
+def _one(name: str, body: object, model: type[Model]) -> Model:
     if not isinstance(body, dict):
-        raise ValueError(f"{name}: must be an object with frontends and accounts")
+        needed = " and ".join(field for field, info in model.model_fields.items() if info.is_required())
+        raise ValueError(f"{name}: must be an object with {needed}")
     try:
-        return Cluster.model_validate({**body, "name": name})
+        return model.model_validate({**body, "name": name})
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in (name, *problem["loc"]))

@@ -1,7 +1,7 @@
 """Every setting of the server: its names, bounds and default, and the one place that reads them.
 
 Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default.
-A leaf: anything may import it, it imports only `clusters` and `errors`.
+A leaf: anything may import it, it imports only `clusters`, `issuers` and `errors`.
 """
 
 import difflib
@@ -14,9 +14,10 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from doris_mcp_server import clusters
+from doris_mcp_server import clusters, issuers
 from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
+from doris_mcp_server.issuers import Issuer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -92,6 +93,7 @@ class Settings(BaseModel):
     keys: tuple[str, ...] = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_KEYS", secret=True))
     public_url: str = Field("", json_schema_extra=_env("DORIS_MCP_PUBLIC_URL"))
     authorization_servers: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_AUTHORIZATION_SERVERS"))
+    issuers: tuple[Issuer, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ISSUERS"))
     session_idle_seconds: int = Field(1800, ge=10, le=604_800, json_schema_extra=_env("DORIS_MCP_SESSION_IDLE_SECONDS"))
     session_max_seconds: int = Field(
         86_400, ge=10, le=2_592_000, json_schema_extra=_env("DORIS_MCP_SESSION_MAX_SECONDS")
@@ -129,6 +131,11 @@ class Settings(BaseModel):
     @classmethod
     def _read_clusters(cls, value: object) -> object:
         return clusters.parse(value) if isinstance(value, str) else value
+
+    @field_validator("issuers", mode="before")
+    @classmethod
+    def _read_issuers(cls, value: object) -> object:
+        return issuers.parse(value) if isinstance(value, str) else value
 
     @field_validator("doris_host")
     @classmethod
@@ -305,7 +312,13 @@ def _check_serving(settings: Settings) -> None:
             "REDIS_URL is set but DORIS_MCP_TOKEN_KEY is not: tokens in the store are kept as keyed hashes",
             hint="give every host the same key: openssl rand -hex 32",
         )
-    if settings.transport == "http" and settings.beyond_loopback and not (settings.token or settings.redis_url):
+    if settings.issuers and not settings.public_url:
+        raise ConfigError(
+            "DORIS_MCP_ISSUERS is set but DORIS_MCP_PUBLIC_URL is not: signed tokens must be meant for this server",
+            hint="set DORIS_MCP_PUBLIC_URL to the address clients use, up to and with /mcp",
+        )
+    checked = settings.token or settings.redis_url or settings.issuers
+    if settings.transport == "http" and settings.beyond_loopback and not checked:
         raise ConfigError(
             f"SERVER_HOST={settings.host} is reachable from other machines, but no bearer token is configured",
             hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or REDIS_URL and issue tokens with "

@@ -12,7 +12,9 @@
     │   ├── QueryTimeout       the statement ran longer than it may
     │   ├── QueryFailed        Doris answered with an error of its own
     │   └── AnswerTooLarge     a frontend's page is larger than it may be
-    └── StoreUnavailable       the shared store cannot be reached
+    ├── StoreUnavailable       the shared store cannot be reached
+    ├── IssuerUnavailable      the keys of an issuer of tokens cannot be had
+    └── KeysUnreadable         the store's key ring is not for this server: another token key, a newer format
 
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
@@ -105,3 +107,12 @@ class AnswerTooLarge(DorisError):
 class StoreUnavailable(ServerError):
     kind = "store_unavailable"
     retryable = True
+
+
+class IssuerUnavailable(ServerError):
+    kind = "issuer_unavailable"
+    retryable = True
+
+
+class KeysUnreadable(ServerError):
+    kind = "keys_unreadable"

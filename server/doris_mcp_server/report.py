@@ -53,6 +53,7 @@ class Report:
         serving = [slot.child for slot in self._slots if slot.child is not None]
         ready = len(serving) == len(self._slots) and all(child.state["ready"] for child in serving)
         reasons = sorted({reason for child in serving for reason in child.state.get("reasons", ())})
+        keys = [child.state.get("keys") for child in serving]
         until = None
         if self._lease.held:
             until = (datetime.now(UTC) + timedelta(seconds=self._lease.left)).isoformat(timespec="seconds")
@@ -68,6 +69,7 @@ class Report:
             "ready": ready and not self._lease.held,
             "reasons": reasons,
             "inflight": self.inflight,
+            "keys": keys[0] if keys and all(key == keys[0] for key in keys) else None,
             "workers": [child.status() | histories.get(child, {}) for child in self._children],
             "missing": [slot.status() for slot in self._slots if slot.child is None],
         }

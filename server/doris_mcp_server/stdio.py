@@ -22,6 +22,7 @@ async def _serve(settings: Settings) -> NoReturn:
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
+    await app.start()
     watching = asyncio.create_task(app.watch())
     serving = asyncio.create_task(_talk(app))
     stopped = asyncio.create_task(stop.wait())

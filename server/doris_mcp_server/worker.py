@@ -75,6 +75,7 @@ class Worker:
         ending = asyncio.create_task(self._retire())
         self._app.bus.forward = lambda topic, data: _forward(writer, topic, data)
         try:
+            await self._app.start()
             await self._server.serve(self._sockets)
         except Exception as error:
             self._fail("serving", error)
@@ -168,6 +169,7 @@ class Worker:
                 "tasks": len(asyncio.all_tasks()),
                 "draining": app.gate.draining,
                 "reasons": app.health.reasons,
+                "keys": app.rotation.status(),
             }
             writer.write(json.dumps(state).encode() + b"\n")
             app.asgi.flush_metrics()
@@ -206,7 +208,12 @@ def preload(settings: Settings) -> None:
     """Import what this module and those below it leave for later, so that workers forked afterwards share that too."""
     late = ["doris_mcp_server.observe.instruments", "uvicorn.lifespan.off"]
     choose(settings.driver)
-    late.append("doris_mcp_server.state.redis" if settings.redis_url else "doris_mcp_server.state.memory")
+    if settings.redis_url:
+        late += ["doris_mcp_server.state.redis", "cryptography.hazmat.primitives.ciphers.aead"]
+    else:
+        late.append("doris_mcp_server.state.memory")
+    if settings.issuers or settings.public_url:
+        late += ["jwt", "httpx2"]
     for module in late:
         importlib.import_module(module)
 

@@ -130,6 +130,9 @@ async def test_what_a_client_says_in_mcp_headers_reaches_the_member(tmp_path: Pa
     [
         (METADATA, True),
         (f"{METADATA}/mcp", True),
+        ("/.well-known/jwks.json", True),
+        ("/.well-known/jwks.json/x", False),
+        ("/.well-known/jwksxjson", False),
         (f"{METADATA}/admin", False),
         (f"{METADATA}/mcp/more", False),
         (f"{METADATA}x", False),

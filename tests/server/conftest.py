@@ -1,17 +1,28 @@
 """Requests in both protocol eras, as the tests of the server send them."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest_asyncio
 
 from ..conftest import LIMIT, TOKEN, Launch, Running, serving
+from ..redis_server import PASSWORD, answers, daemon, free_port
 
 __all__ = ["LIMIT", "META", "MODERN", "TOKEN", "Launch", "Running", "legacy", "modern", "serving"]
 
 MODERN = "2026-07-28"
 META = "io.modelcontextprotocol/"
+
+
+@pytest_asyncio.fixture
+async def redis_port(tmp_path: Path) -> AsyncIterator[int]:
+    """Port of a Redis of this test's own, on loopback, with PASSWORD."""
+    chosen = free_port()
+    with daemon(tmp_path, "redis", f"port {chosen}\nrequirepass {PASSWORD}"):
+        await answers(chosen)
+        yield chosen
 
 
 @pytest_asyncio.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from doris_mcp_server.auth import keyed_hash
 from doris_mcp_server.config import Settings
-from doris_mcp_server.keys import SIGNATURE_SIZE, KeyRing
+from doris_mcp_server.keys import SIGNATURE_SIZE, KeyRing, configured_keys, derived_key, wrapping_key
 
 OLD, NEW = b"o" * 32, b"n" * 32
 RING = KeyRing([NEW, OLD])
@@ -112,23 +112,32 @@ def test_every_purpose_has_keys_of_its_own() -> None:
     assert RING.sign(b"\xffderive:cursor")[4:] != RING.derive("cursor")._keys[0]
 
 
-def test_the_ring_of_the_settings() -> None:
+def test_the_keys_of_the_settings() -> None:
     both = Settings(keys=("aa" * 32, "bb" * 32), token_key="cc" * 32)
-    assert KeyRing.of(both).open(KeyRing([b"\xaa" * 32]).seal(b"x")) == b"x"
-    assert KeyRing.of(both).open(KeyRing([b"\xbb" * 32]).seal(b"x")) == b"x"
+    assert configured_keys(both) == [b"\xaa" * 32, b"\xbb" * 32]
     derived = Settings(token_key="cc" * 32)
-    assert KeyRing.of(derived).open(KeyRing.of(derived).seal(b"x")) == b"x"
-    assert KeyRing.of(both).open(KeyRing.of(derived).seal(b"x")) is None
-    random = KeyRing.of(Settings())
-    assert random.open(random.seal(b"x")) == b"x"
-    assert KeyRing.of(Settings()).open(random.seal(b"x")) is None
+    assert configured_keys(derived) == configured_keys(derived) == [derived_key("cc" * 32)]
+    assert configured_keys(Settings()) != configured_keys(Settings())
 
 
-def test_the_key_of_tokens_is_not_the_key_of_seals() -> None:
-    # A token is ASCII: none has the hash that the ring is made from.
-    ring = KeyRing.of(Settings(token_key="cc" * 32))
-    assert ring._keys[0] != b"\xcc" * 32
-    assert ring._keys[0].hex() != keyed_hash("cc" * 32, "root")
+def test_the_key_of_tokens_is_not_the_key_of_seals_nor_of_stored_keys() -> None:
+    # A token is ASCII: none has the hash that these keys are.
+    made = {derived_key("cc" * 32), wrapping_key("cc" * 32), b"\xcc" * 32}
+    assert len(made) == 3
+    assert not {key.hex() for key in made} & {keyed_hash("cc" * 32, word) for word in ("root", "wrap")}
+
+
+def test_a_ring_in_use_and_those_derived_from_it_get_other_keys() -> None:
+    ring = KeyRing([OLD])
+    session, other = ring.derive("session"), ring.derive("other")
+    inner = session.derive("inner")
+    texts = [each.seal(b"x") for each in (ring, session, inner)]
+    ring.replace([NEW, OLD])
+    assert [each.open(text) for each, text in zip((ring, session, inner), texts, strict=True)] == [b"x"] * 3
+    assert KeyRing([NEW]).derive("session").open(session.seal(b"y")) == b"y"
+    ring.replace([NEW])
+    assert [each.open(text) for each, text in zip((ring, session, inner), texts, strict=True)] == [None] * 3
+    assert other.open(KeyRing([NEW]).derive("other").seal(b"z")) == b"z"
 
 
 @pytest.mark.parametrize("keys", [[], [b""], [NEW, b"short"]])

@@ -93,6 +93,18 @@ class Instruments:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.key_ring = Gauge(
+            "doris_mcp_key_ring",
+            "Revision of the key ring of the worker that is furthest behind; 0 without one in the store",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.key_age = Gauge(
+            "doris_mcp_key_age_seconds",
+            "How long the current key of the ring has been in use",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.inflight = Gauge(
             "doris_mcp_requests_in_flight",
             "MCP requests being worked on",

@@ -31,7 +31,7 @@ class TokenRecord:
 
 
 class Store(Protocol):
-    """Where tokens and the ends of sessions live. What is awaited may raise StoreUnavailable, within a few seconds."""
+    """Where tokens, keys and the ends of sessions live. What is awaited may raise StoreUnavailable, within seconds."""
 
     async def get_token(self, digest: str) -> TokenRecord | None:
         """The token with this keyed hash (hexadecimal), or None."""
@@ -56,6 +56,15 @@ class Store(Protocol):
 
     def watch_sessions(self, ended: Callable[[str], None]) -> None:
         """Call `ended` with the id of each session whose end this process hears of, its own ends included."""
+
+    async def read_keys(self) -> str | None:
+        """The key ring, as text that only `ring` can read; None when there is none."""
+
+    async def write_keys(self, text: str, instead_of: str | None) -> bool:
+        """Put a key ring in the place of the one that was read, and tell everybody; False when another one is there."""
+
+    async def keys_written(self, within: float) -> None:
+        """Return when this process hears of a new key ring, after `within` seconds at the latest. Raises nothing."""
 
     async def ping(self) -> None:
         """Return when the store answers."""

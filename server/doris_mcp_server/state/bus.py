@@ -10,6 +10,7 @@ from typing import Any
 
 SESSION_TOUCHED = "session.touched"  # id, ttl (seconds)
 SESSION_ENDED = "session.ended"  # id, ttl (seconds)
+KEYS_WRITTEN = "keys.written"  # text of the key ring
 
 Callback = Callable[[dict[str, Any]], None]
 

@@ -1,15 +1,18 @@
 """The store of a lone host: gone when its processes end. What needs no Redis, and the tests.
 
-Each worker has one. Sessions are the same in all of them, because each tells the others over the bus; tokens are not:
-a lone host has its tokens from the settings.
+Each worker has one. Sessions and the key ring are the same in all of them, because each tells the others over the bus;
+tokens are not: a lone host has its tokens from the settings.
 """
 
+import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from doris_mcp_server.state import SessionState, TokenRecord
-from doris_mcp_server.state.bus import SESSION_ENDED, SESSION_TOUCHED, Bus
+from doris_mcp_server.state.bus import KEYS_WRITTEN, SESSION_ENDED, SESSION_TOUCHED, Bus
 
 KEPT = 50_000  # sessions, and ends of sessions, that are remembered
 
@@ -25,6 +28,9 @@ class MemoryStore:
         self._bus = bus or Bus()
         self._bus.subscribe(SESSION_TOUCHED, lambda data: self._live.add(data["id"], data["ttl"]))
         self._bus.subscribe(SESSION_ENDED, lambda data: self._ended.add(data["id"], data["ttl"]))
+        self._keys: str | None = None
+        self._keys_written = asyncio.Event()
+        self._bus.subscribe(KEYS_WRITTEN, self._hear_keys)
 
     async def get_token(self, digest: str) -> TokenRecord | None:
         record = self._tokens.get(digest)
@@ -56,6 +62,25 @@ class MemoryStore:
 
     def watch_sessions(self, ended: Callable[[str], None]) -> None:
         self._bus.subscribe(SESSION_ENDED, lambda data: ended(data["id"]))
+
+    async def read_keys(self) -> str | None:
+        return self._keys
+
+    async def write_keys(self, text: str, instead_of: str | None) -> bool:
+        if self._keys != instead_of:
+            return self._keys == text
+        self._bus.publish(KEYS_WRITTEN, {"text": text})
+        return True
+
+    async def keys_written(self, within: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._keys_written.wait()
+        self._keys_written.clear()
+
+    def _hear_keys(self, data: dict[str, Any]) -> None:
+        self._keys = data["text"]
+        self._keys_written.set()
 
     async def ping(self) -> None:
         return None

@@ -2,7 +2,8 @@
 
 Keys: `doris-mcp:token:v1:<keyed hash>` holds a token as JSON; the hash `doris-mcp:token-ids:v1` maps ids to
 keyed hashes; `doris-mcp:session:v1:<id>` holds `live` or `ended` and expires. `v1` is the version of the format: a
-later release that changes it reads both.
+later release that changes it reads both. `doris-mcp:keys` holds the key ring, which says its format itself, and the
+channel of that name tells of a new one.
 """
 
 import asyncio
@@ -21,11 +22,13 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
 from doris_mcp_server.state import SessionState, TokenRecord
 from doris_mcp_server.state.bus import SESSION_ENDED, Bus
+from doris_mcp_server.state.channel import Channel
 
 PREFIX = "doris-mcp:"
 _TOKEN = PREFIX + "token:v1:"
 _IDS = PREFIX + "token-ids:v1"
 _SESSION = PREFIX + "session:v1:"
+_KEYS = PREFIX + "keys"
 _BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2–3
 _PASSING = ("NOREPLICAS", "LOADING", "MASTERDOWN", "UNKILLABLE")
 
@@ -33,12 +36,13 @@ T = TypeVar("T")
 
 
 class RedisStore:
-    """Tokens and sessions in Redis. One client object a process: `master_for` would make a pool at each call."""
+    """Tokens, sessions and keys in Redis. One client object a process: `master_for` would make a pool at each call."""
 
     def __init__(self, settings: Settings, bus: Bus | None = None) -> None:
         self._bus = bus or Bus()
         self._sentinel: Sentinel | None = None
         self._client = self._connect(settings)
+        self._keys_channel = Channel(self._client, _KEYS)
 
     def _connect(self, settings: Settings) -> "aioredis.Redis":
         # No retry inside the pool: it would keep trying the old address after a failover.
@@ -168,11 +172,35 @@ class RedisStore:
     def watch_sessions(self, ended: Callable[[str], None]) -> None:
         self._bus.subscribe(SESSION_ENDED, lambda data: ended(data["id"]))
 
+    async def read_keys(self) -> str | None:
+        return cast("str | None", await self._call(lambda: self._client.get(_KEYS)))
+
+    async def write_keys(self, text: str, instead_of: str | None) -> bool:
+        async def write() -> bool:
+            async with self._client.pipeline(transaction=True) as pipe:
+                await pipe.watch(_KEYS)
+                found = await pipe.get(_KEYS)
+                if found != instead_of:
+                    return bool(found == text)  # ours: it was written, but the answer was lost
+                pipe.multi()  # type: ignore[no-untyped-call]
+                pipe.set(_KEYS, text)
+                pipe.publish(_KEYS, "written")
+                try:
+                    await pipe.execute()
+                except failed.WatchError:
+                    return False
+                return True
+
+        return await self._call(write)
+
+    async def keys_written(self, within: float) -> None:
+        await self._keys_channel.wait(within)
+
     async def ping(self) -> None:
         await self._call(self._client.ping)
 
     async def close(self) -> None:
-        clients = [self._client, *(self._sentinel.sentinels if self._sentinel else ())]
+        clients = [self._keys_channel, self._client, *(self._sentinel.sentinels if self._sentinel else ())]
         for client in clients:
             try:
                 async with asyncio.timeout(1.0):

@@ -8,6 +8,8 @@ from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.memory import MemoryStore
 
+from ..conftest import LIMIT
+
 
 class Clock:
     now = 5000.0
@@ -67,6 +69,18 @@ async def test_a_new_worker_ends_no_session_it_has_not_heard_of(clock: Clock) ->
     assert await opened.session("t") == "live"
     clock.now += 60
     assert await opened.session("t") is None
+
+
+async def test_a_key_ring_is_the_same_in_all_workers_and_changed_only_by_who_read_it() -> None:
+    here, there = two_workers()
+    assert await here.read_keys() is None
+    assert await here.write_keys("one", None) is True
+    assert await there.read_keys() == "one"
+    assert await there.write_keys("two", None) is False
+    assert await there.write_keys("two", "one") is True
+    assert await here.read_keys() == "two"
+    await here.keys_written(LIMIT)  # it has heard of that already
+    await here.keys_written(0.0)
 
 
 async def test_what_it_remembers_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import shutil
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import jinja2
@@ -23,46 +19,10 @@ from doris_mcp_server.state import redis as redis_module
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.redis import RedisStore
 
-LIMIT = 60.0
+from ...redis_server import PASSWORD, answers, daemon, free_port
+from ..conftest import LIMIT
+
 ACL = Path(__file__).parents[3] / "templates/redis_sentinel/users.acl.j2"
-PASSWORD = "store-password"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@contextlib.contextmanager
-def daemon(directory: Path, name: str, config: str, *args: str) -> Iterator[subprocess.Popen[bytes]]:
-    # Debian's redis-tools has the server's binary under this name; the package redis-server would start a daemon.
-    tool = shutil.which("redis-check-rdb")
-    assert tool, "redis-tools is missing: make deps"
-    binary = directory / "redis-server"
-    if not binary.is_symlink():
-        binary.symlink_to(tool)
-    file = directory / f"{name}.conf"
-    file.write_text(f'dir {directory}\nbind 127.0.0.1\ndaemonize no\nsave ""\n{config}\n')
-    process = subprocess.Popen([str(binary), str(file), *args], stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def answers(port: int, password: str | None = PASSWORD) -> None:
-    client = aioredis.Redis(port=port, password=password)
-    try:
-        async with asyncio.timeout(LIMIT):
-            while True:
-                with contextlib.suppress(aioredis.ConnectionError):
-                    if await client.ping():
-                        return
-                await asyncio.sleep(0.02)
-    finally:
-        await client.aclose()
 
 
 def settings(url: str, password: str = PASSWORD) -> Settings:
@@ -70,11 +30,8 @@ def settings(url: str, password: str = PASSWORD) -> Settings:
 
 
 @pytest.fixture
-async def port(tmp_path: Path) -> AsyncIterator[int]:
-    chosen = free_port()
-    with daemon(tmp_path, "redis", f"port {chosen}\nrequirepass {PASSWORD}"):
-        await answers(chosen)
-        yield chosen
+def port(redis_port: int) -> int:
+    return redis_port
 
 
 async def test_tokens_are_put_found_listed_and_revoked(port: int) -> None:
@@ -198,6 +155,56 @@ async def test_a_session_outlives_the_store_and_its_end_is_written_when_it_is_ba
         await store.close()
 
 
+async def test_a_key_ring_is_changed_only_by_who_read_the_one_before(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    try:
+        assert await store.read_keys() is None
+        assert await store.write_keys("one", None) is True
+        assert await store.write_keys("one", None) is True  # the answer to the first was lost
+        assert await other_host.write_keys("two", None) is False
+        assert await other_host.read_keys() == "one"
+        wrote = await asyncio.gather(*(each.write_keys(f"by {n}", "one") for n, each in enumerate([store, other_host])))
+        assert sorted(wrote) == [False, True]
+        assert await store.read_keys() == f"by {wrote.index(True)}"
+    finally:
+        await store.close()
+        await other_host.close()
+
+
+async def test_a_new_key_ring_is_told_of_over_a_connection_that_comes_back(port: int) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    admin = aioredis.Redis(port=port, password=PASSWORD)
+    try:
+        text = None
+        for new in ("one", "two"):
+            async with asyncio.timeout(LIMIT):
+                while await admin.pubsub_numsub("doris-mcp:keys") != [(b"doris-mcp:keys", 1)]:
+                    await store.keys_written(0.05)
+                waiting = asyncio.create_task(store.keys_written(10 * LIMIT))
+                assert await other_host.write_keys(new, text)
+                await waiting
+            text = new
+            assert await admin.client_kill_filter(_type="pubsub") == 1
+        await store.keys_written(0.05)
+        await store.close()
+        await store.keys_written(0.05)
+        assert await admin.pubsub_numsub("doris-mcp:keys") == [(b"doris-mcp:keys", 0)]
+    finally:
+        await admin.aclose()
+        await store.close()
+        await other_host.close()
+
+
+async def test_waiting_for_a_new_key_ring_needs_no_redis() -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{free_port()}/0"))
+    try:
+        await store.keys_written(0.01)
+    finally:
+        await store.close()
+
+
 async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: Path) -> None:
     environment = jinja2.Environment()
     environment.filters["hash"] = lambda text, kind: hashlib.new(kind, text.encode()).hexdigest()
@@ -218,6 +225,9 @@ async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: P
             _, record = issue("ann", ("catalog:read",), ttl=3600)
             await store.put_token("digest", record)
             assert await store.get_token("digest") == record
+            assert await store.write_keys("ring", await store.read_keys())
+            await store.keys_written(LIMIT)
+            assert await client.pubsub_numsub("doris-mcp:keys") == [(b"doris-mcp:keys", 1)]
             with pytest.raises(aioredis.ResponseError, match="no permissions"):
                 await client.get("other:key")
         finally:

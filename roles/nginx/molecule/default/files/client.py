@@ -19,7 +19,7 @@ from pathlib import Path
 HOST = "doris-mcp.example"
 METADATA = "/.well-known/oauth-protected-resource"
 PATHS = (
-    *("/health", "/readyz", "/livez", METADATA, f"{METADATA}/mcp"),
+    *("/health", "/readyz", "/livez", METADATA, f"{METADATA}/mcp", "/.well-known/jwks.json"),
     *(f"{METADATA}/admin", "/.well-known/openid-configuration", "/metrics", "/", "/mcp/../metrics", "/admin"),
 )
 
