@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do
-	  printf '  make %-11s %s\n' "$$name" "$$text"
+	  printf '  make %-13s %s\n' "$$name" "$$text"
 	done
 
 demo: deps-system deps-python ## boot eight lab hosts, deploy the fleet, query it through the balancer

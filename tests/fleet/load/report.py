@@ -100,7 +100,7 @@ class Report:
             f"{self.ok} ok + {self.long_ok} long + {self.streams_ok} streams, {self.failed} failed, "
             f"{self.foreign} foreign, {self.duplicated} duplicated, {self.late} late; {self.told} told to come again; "
             f"p50 {self.ms(0.5)} p99 {self.ms(0.99)} max {self.ms(1.0)} ms; "
-            f"{self.opened} connections; {hosts}{reasons}"
+            f"clients behind by {self.lag * 1e3:.0f} ms at most; {self.opened} connections; {hosts}{reasons}"
         )
 
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The verdict on a history, derived from its lines alone: what the load itself made of a request is only compared."""
 
 import argparse
