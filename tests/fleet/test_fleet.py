@@ -18,6 +18,7 @@ from doris_mcp_server.tools import by_name
 
 from ..clients import clients
 from .fleet import ROOT, Fleet, Play, eventually
+from .kill import SERVER, killed
 from .load import Load, request
 from .releases import WRONG, release
 
@@ -29,7 +30,6 @@ ROLLBACK = "ansible/playbooks/rollback.yml"
 SCALE_IN = "ansible/playbooks/scale_in.yml"
 CONFIGURE = "ansible/playbooks/configure.yml"
 REBOOT = "ansible/playbooks/reboot.yml"
-SERVER = ("--tags", "doris_mcp")
 APP = {"app-1", "app-2", "app-3"}
 TOOLS = set(by_name)
 
@@ -294,20 +294,26 @@ async def stopped_and_put_back(fleet: Fleet, broken: Sequence[str], words: list[
     assert report.clean, report
 
 
-async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
+async def test_a_deploy_whose_controller_dies_the_same_again_and_the_way_back_lose_no_request(
+    fleet: Fleet, tmp_path: Path
+) -> None:
     had = row(fleet.play(STATUS), "app-1")["release"]
     new, deploying = release(tmp_path, "__init__.py", "\nANOTHER = True\n")
     async with watch(fleet, 6, slow=1) as load:
         await load.until(lambda report: set(report.hosts) == APP)
+        # The worst moment: the host is drained, the release is flipped, and what runs is still the old one.
+        await asyncio.to_thread(killed, fleet, "Serve | Start the service anew", *deploying)
+        states = {host: (await fleet.readyz(host))[1]["status"] for host in sorted(APP)}
+        assert states == {"app-1": "draining", "app-2": "ready", "app-3": "ready"}
         await fleet.playing("site.yml", *SERVER, *deploying)
         table = await fleet.playing(STATUS)
-        assert {row(table, host)["release"] for host in APP} == {new}
+        assert {(row(table, host)["release"], row(table, host)["ready"]) for host in APP} == {(new, "yes")}
         await fleet.playing(ROLLBACK)
         table = await fleet.playing(STATUS)
         assert {row(table, host)["release"] for host in APP} == {had}
         await load.answers(50)
     report = load.report()
-    fleet.figures.append(f"deploy and rollback: {report}")
+    fleet.figures.append(f"deploy killed half-way, deploy and rollback: {report}")
     assert report.clean, report
     assert fleet.play(ROLLBACK).changed == {}, "the way back is not taken twice"
 
