@@ -29,8 +29,10 @@ from .releases import release
 from .serving import Serving
 
 RECORDS = ROOT / ".bench/kills.jsonl"
-HEAD = ("play", "boundaries", "kills", "left a host out", "fewest serving", "longest out", "back by itself")
-HEAD += ("requests", "lost", "kept")
+HEAD = (
+    "play", "boundaries", "kills", "left a host out", "fewest serving", "longest out", "back by itself",
+    "requests", "lost", "kept",
+)  # fmt: skip
 
 
 async def prove(fleet: Fleet, args: argparse.Namespace, file: Path) -> None:
