@@ -76,7 +76,10 @@ def test_secrets_stay_out_of_the_output(role: str) -> None:
         task
         for path in (ROOT / "roles" / role / "tasks").glob("*.yml")
         for task in flat(load(path) or [])
-        if re.search(r"'content'.*(secret|password|_key)", repr(task.get("ansible.builtin.copy", "")))
+        if re.search(
+            r"'(content|files)'.*(secret|password|_key)",
+            repr(task.get("ansible.builtin.copy", task.get("credential_files"))),
+        )
     ]
     assert all(switch in str(task.get("no_log")) for task in writes), [task["name"] for task in writes]
 

@@ -3,6 +3,7 @@
 `BROKEN=all pytest -rP tests/fleet/test_releases.py -k broken` deploys each kind that is broken, `make test` some.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Sequence
@@ -11,16 +12,23 @@ from pathlib import Path
 import pytest
 
 from .fleet import APP, ROLLBACK, SERVER, STATUS, Fleet
+from .kill import killed
 from .releases import BROKEN, release
 from .watch import watch
 
 SOME = ("refuses the settings", "answers wrong")
 
 
-async def test_a_deploy_and_the_way_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
+async def test_a_deploy_whose_controller_dies_the_same_again_and_the_way_back_lose_no_request(
+    fleet: Fleet, tmp_path: Path
+) -> None:
     (had,) = set((await on_duty(fleet)).values())
     new, deploying = release(tmp_path, "__init__.py", "\nANOTHER = True\n")
-    async with watch(fleet, "deploy and rollback") as load:
+    async with watch(fleet, "deploy killed half-way, deploy and rollback") as load:
+        # The worst moment: the host is drained, the release is flipped, and what runs is still the old one.
+        await asyncio.to_thread(killed, fleet, "Serve | Start the service anew", *deploying)
+        states = {host: (await fleet.readyz(host))[1]["status"] for host in sorted(APP)}
+        assert states == {"app-1": "draining", "app-2": "ready", "app-3": "ready"}
         await fleet.playing("site.yml", *SERVER, *deploying)
         assert set((await on_duty(fleet)).values()) == {new}
         assert set((await fleet.playing(ROLLBACK, "--check")).changed) == APP
