@@ -97,17 +97,16 @@ def kill(at: int, play: str, batch: int = 1, **more: Any) -> Kill:
 
 
 def test_the_table_has_a_row_for_each_play_and_each_host_of_the_roll() -> None:
-    roll = "Roll the app hosts"
     found = [
         kill(7, "Lock the fleet"),
-        kill(8, roll, left_out=["app-1"], fewest=2, longest_out=30.4, by_itself=109.8),
-        kill(9, roll, longest_out=1.0),
-        kill(12, roll, 2, lost=1, problems=["the load: 1 failed"]),
+        kill(8, kills.ROLL, left_out=["app-1"], fewest=2, longest_out=30.4, by_itself=109.8),
+        kill(9, kills.ROLL, longest_out=1.0),
+        kill(12, kills.ROLL, 2, lost=1, problems=["the load: 1 failed"]),
     ]
     assert kills.table(found).splitlines()[2:] == [
         "| Lock the fleet | 7–7 | 1 | 0 | 3 | 0 s | – | 100 | 0 | yes |",
-        "| Roll the app hosts, host 1 | 8–9 | 2 | 1 | 2 | 30 s | 110 s | 200 | 0 | yes |",
-        "| Roll the app hosts, host 2 | 12–12 | 1 | 0 | 3 | 0 s | – | 100 | 1 | **no** |",
+        "| One host at a time, host 1 | 8–9 | 2 | 1 | 2 | 30 s | 110 s | 200 | 0 | yes |",
+        "| One host at a time, host 2 | 12–12 | 1 | 0 | 3 | 0 s | – | 100 | 1 | **no** |",
     ]
 
 

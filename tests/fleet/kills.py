@@ -28,6 +28,7 @@ from .load import Load, Mix
 from .releases import release
 from .serving import Serving
 
+ROLL = "One host at a time"  # the play of ansible/playbooks/each.yml
 RECORDS = ROOT / ".bench/kills.jsonl"
 HEAD = (
     "play", "boundaries", "kills", "left a host out", "fewest serving", "longest out", "back by itself",
@@ -90,7 +91,7 @@ def cells(name: tuple[str, int], group: Sequence[Kill]) -> tuple[str, ...]:
     play, batch = name
     waited = [kill.by_itself for kill in group if kill.by_itself is not None]
     return (
-        f"{play}, host {batch}" if batch > 1 or play == "One host at a time" else play,
+        f"{play}, host {batch}" if batch > 1 or play == ROLL else play,
         f"{group[0].at}–{group[-1].at}",
         str(len(group)),
         str(sum(bool(kill.left_out) for kill in group)),
