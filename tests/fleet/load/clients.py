@@ -95,7 +95,8 @@ class Load:
     async def __aexit__(self, *exc: object) -> None:
         self._leaving = True
         for stream in self._listening:
-            stream.reschedule(0)
+            if not stream.expired():
+                stream.reschedule(0)
         try:
             await self._arriving
             self._history.add(End(self._made))
