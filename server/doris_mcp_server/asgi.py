@@ -211,22 +211,29 @@ class Application:
         return await self._page(send, 404, {"error": "not found"})
 
     async def _metadata(self, scope: Scope, receive: Receive, send: Send) -> int:
-        return await self._publish(scope, send, lambda: self._resources.of(scope).metadata)
+        if (status := await self._refuse_reader(scope, send)) is not None:
+            return status
+        await self._answers.send(send, 200, self._resources.of(scope).metadata)
+        return 200
 
     async def _jwks(self, scope: Scope, receive: Receive, send: Send) -> int:
+        if (status := await self._refuse_reader(scope, send)) is not None:
+            return status
+        try:
+            page = published(self._issuer_keys())
+        except IssuerUnavailable as error:
+            return await self._refuse(send, 503, error.message, _RETRY)
         # Kept elsewhere for less than a new key needs to take over: whoever follows knows it before it signs.
-        return await self._publish(
-            scope, send, lambda: published(self._issuer_keys()), (b"cache-control", b"max-age=60")
-        )
+        await self._answers.send(send, 200, page, (b"cache-control", b"max-age=60"))
+        return 200
 
-    async def _publish(self, scope: Scope, send: Send, page: Callable[[], bytes], *headers: Header) -> int:
-        """What everybody may read, to whom the Host is right."""
+    async def _refuse_reader(self, scope: Scope, send: Send) -> int | None:
+        """Refuse who may not read what is public, for its Host or method; None: it may."""
         if (refusal := self._policy.refusal(dict(scope["headers"]))) is not None:
             return await self._refuse(send, *refusal)
         if scope["method"] not in ("GET", "HEAD"):
             return await self._refuse(send, 405, "GET only", (b"allow", b"GET, HEAD"))
-        await self._answers.send(send, 200, page(), *headers)
-        return 200
+        return None
 
     async def _livez(self, scope: Scope, receive: Receive, send: Send) -> int:
         return await self._page(send, 200, {"status": "alive"})

@@ -137,8 +137,8 @@ def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _one(name: str, body: object, model: type[Model]) -> Model:
     if not isinstance(body, dict):
-        needed = " and ".join(field for field, info in model.model_fields.items() if info.is_required())
-        raise ValueError(f"{name}: must be an object with {needed}")
+        required = [field for field, info in model.model_fields.items() if info.is_required() and field != "name"]
+        raise ValueError(f"{name}: must be an object with {' and '.join(required)}")
     try:
         return model.model_validate({**body, "name": name})
     except ValidationError as error:

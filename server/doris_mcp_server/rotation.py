@@ -13,7 +13,7 @@ from time import time as wall
 from typing import TYPE_CHECKING, Any
 
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import KeysUnreadable, StoreUnavailable
+from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
 from doris_mcp_server.observe import event
 from doris_mcp_server.ring import ISSUER, SEAL, Key, Ring, unwrap, wrap
@@ -39,6 +39,7 @@ class Rotation:
         self._ring = Ring()
         self._text: str | None = None  # as the store has it, or had it last
         self._problem: KeysUnreadable | None = None
+        self._asked = not self._token_key  # whether the store said what there is
         self._used = self._given
         self.keys = KeyRing(self._used)
         self._remember()
@@ -66,7 +67,12 @@ class Rotation:
             raise self._problem
 
     def issuer_keys(self) -> list[Key]:
-        """The keys of our own issuer that are good at this moment, the one that signs first."""
+        """The keys of our own issuer that are good at this moment, the one that signs first.
+
+        Raises: IssuerUnavailable while nobody knows whether there are some.
+        """
+        if not (self._asked or self._ring.keys):
+            raise IssuerUnavailable("the key ring has not been read yet", hint="is the store away?")
         return self._ring.good(ISSUER, wall())
 
     def status(self) -> dict[str, Any]:
@@ -87,6 +93,7 @@ class Rotation:
         """
         text = await self._store.read_keys()
         if text == self._text:
+            self._asked = True
             return
         try:
             found = Ring() if text is None else unwrap(text, self._token_key)
@@ -96,6 +103,7 @@ class Rotation:
             self._problem = error
             return
         self._problem = None
+        self._asked = True
         if found.revision >= self._ring.revision:
             self._take(found, text)
             self._keep()

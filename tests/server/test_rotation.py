@@ -8,7 +8,7 @@ import pytest
 
 from doris_mcp_server import rotation as rotation_module
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import KeysUnreadable, StoreUnavailable
+from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.ring import SEAL, Ring, unwrap, wrap
@@ -120,6 +120,7 @@ async def test_without_a_token_key_there_is_nothing_to_follow() -> None:
     await rotation.start()
     await rotation.watch()
     assert rotation.status()["ring"] == 0
+    assert rotation.issuer_keys() == []
 
 
 async def test_the_first_key_of_the_environment_seals_and_the_ring_opens(clock: Clock) -> None:
@@ -150,8 +151,11 @@ async def test_a_store_that_is_away_at_the_start_leaves_the_keys_of_the_settings
     await rotation.start()
     await rotation.check()
     assert rotation.status() == {"ring": 0, "seals": key_id(configured_keys(FLEET)[0])}
+    with pytest.raises(IssuerUnavailable):  # nobody is told that his token is none
+        rotation.issuer_keys()
     store.away = False
     await rotation.look()
+    assert rotation.issuer_keys() == []
     assert rotation.status()["ring"] == 2
 
 

@@ -371,3 +371,19 @@ async def test_an_issuer_that_is_away_makes_it_503(launch: Launch, http: aiohttp
         async with http.post(server.url + "/mcp", json=ask["json"], headers=headers) as response:
             assert (response.status, response.headers["retry-after"]) == (503, "2")
             await response.read()
+
+
+async def test_without_the_store_nobody_can_tell_whose_our_tokens_are(
+    launch: Launch, http: aiohttp.ClientSession
+) -> None:
+    away = {"REDIS_URL": "redis://127.0.0.1:1/0", "DORIS_MCP_TOKEN_KEY": "ab" * 32, "DORIS_MCP_PUBLIC_URL": URL}
+    async with launch(**away) as server:
+        ask = modern("tools/list")
+        headers = ask["headers"] | {"authorization": f"Bearer {mine()}"}
+        async with http.post(server.url + "/mcp", json=ask["json"], headers=headers) as response:
+            assert response.status == 503
+            await response.read()
+        for method, status in (("GET", 503), ("POST", 405)):
+            async with http.request(method, server.url + "/.well-known/jwks.json") as response:
+                assert response.status == status
+                await response.read()

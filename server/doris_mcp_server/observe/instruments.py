@@ -101,7 +101,7 @@ class Instruments:
         )
         self.key_age = Gauge(
             "doris_mcp_key_age_seconds",
-            "How long the current key of the ring has been in use",
+            "How long the current key of the ring has been in use; 0 without one",
             registry=registry,
             multiprocess_mode="livemax",
         )

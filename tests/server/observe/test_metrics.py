@@ -44,6 +44,12 @@ seconds = prom.Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300))
 refused = prom.Counter("doris_mcp_drain_refused", "Requests answered 503 by the drain gate")
 failures = prom.Counter("doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"])
+prom.Gauge(
+    "doris_mcp_key_ring", "Revision of the key ring of the worker that is furthest behind; 0 without one in the store",
+    multiprocess_mode="livemin")
+prom.Gauge(
+    "doris_mcp_key_age_seconds", "How long the current key of the ring has been in use; 0 without one",
+    multiprocess_mode="livemax")
 prom.Gauge("doris_mcp_calls_waiting", "Calls that wait until others end", multiprocess_mode="livesum")
 inflight = prom.Gauge("doris_mcp_requests_in_flight", "MCP requests being worked on", multiprocess_mode="livesum")
 ready = prom.Gauge("doris_mcp_ready_workers", "Workers that are ready", multiprocess_mode="livesum")

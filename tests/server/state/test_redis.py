@@ -15,6 +15,7 @@ from doris_mcp_server.errors import ConfigError, StoreUnavailable
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import Store, open_store
+from doris_mcp_server.state import channel as channel_module
 from doris_mcp_server.state import redis as redis_module
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.redis import RedisStore
@@ -195,6 +196,30 @@ async def test_a_new_key_ring_is_told_of_over_a_connection_that_comes_back(port:
         await admin.aclose()
         await store.close()
         await other_host.close()
+
+
+async def test_an_old_connection_is_not_trusted_to_tell_of_a_new_key_ring(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
+    admin = aioredis.Redis(port=port, password=PASSWORD, decode_responses=True)
+
+    async def listening() -> str:
+        (client,) = await admin.client_list(_type="pubsub")
+        return str(client["id"])
+
+    try:
+        await store.keys_written(LIMIT)
+        before = await listening()
+        await store.keys_written(0.01)
+        assert await listening() == before
+        with monkeypatch.context() as patch:
+            patch.setattr(channel_module, "_FRESH", 0.0)
+            await store.keys_written(LIMIT)
+        assert await listening() != before
+    finally:
+        await admin.aclose()
+        await store.close()
 
 
 async def test_waiting_for_a_new_key_ring_needs_no_redis() -> None:
