@@ -28,6 +28,7 @@ STATUS = "ansible/playbooks/status.yml"
 ROLLBACK = "ansible/playbooks/rollback.yml"
 SCALE_IN = "ansible/playbooks/scale_in.yml"
 CONFIGURE = "ansible/playbooks/configure.yml"
+ROTATE_KEYS = "ansible/playbooks/rotate_keys.yml"
 REBOOT = "ansible/playbooks/reboot.yml"
 SERVER = ("--tags", "doris_mcp")
 APP = {"app-1", "app-2", "app-3"}

@@ -13,6 +13,7 @@ from .fleet import (
     DRAIN,
     REBOOT,
     ROLLING_RESTART,
+    ROTATE_KEYS,
     SCALE_IN,
     STATUS,
     UNDRAIN,
@@ -25,6 +26,7 @@ from .watch import watch
 TRIED = {
     ROLLING_RESTART: APP,
     REBOOT: APP,
+    ROTATE_KEYS: {"app-1"},
     CONFIGURE: set(),
     DRAIN: {"app-3"},
     UNDRAIN: set(),
@@ -47,6 +49,21 @@ async def test_a_reboot_of_every_host_loses_no_request_and_a_second_controller_i
 async def locked(fleet: Fleet) -> None:
     record = await asyncio.to_thread(fleet.on, "lb-1", "cat /var/lib/doris-mcp-fleet/lock")
     assert json.loads(record)["holder"]
+
+
+async def test_a_new_key_for_every_host_costs_no_request(fleet: Fleet) -> None:
+    async with watch(fleet, "rotate keys") as load:
+        before = {await sealing(fleet, host) for host in APP}
+        await fleet.playing(ROTATE_KEYS, "-e", "doris_mcp_key_delay=10")
+        after = {await sealing(fleet, host) for host in APP}
+        assert len(after) == len(before) == 1 and after != before
+        await load.answers(50)
+
+
+async def sealing(fleet: Fleet, host: str) -> str:
+    """The key with which a host seals."""
+    command = "sudo /opt/doris-mcp-server/.venv/bin/doris-mcp-server ctl status --json"
+    return str(json.loads(await asyncio.to_thread(fleet.on, host, command))["keys"]["seals"])
 
 
 async def test_a_setting_of_the_balancer_restarts_no_host_and_costs_no_request(fleet: Fleet) -> None:
