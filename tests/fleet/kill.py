@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .fleet import ROOT, SERVER, Fleet, Play
+from .fleet import ROOT, SERVER, Fleet
 from .load import Load, Report
 from .serving import Serving
 
@@ -37,10 +37,10 @@ class Kill:
     problems: list[str] = field(default_factory=list)
 
 
-def killed(fleet: Fleet, where: str, *arguments: str) -> tuple[Play, dict[str, Any]]:
-    """Deploy until task `where` (number or name) begins and the controller dies: (what it said, which task that was).
+def killed(fleet: Fleet, where: str, *arguments: str) -> dict[str, Any]:
+    """Deploy until task `where` (number or name) begins and the controller dies: which task that was.
 
-    The second is empty when the deploy ended before that.
+    Empty when the deploy ended before that. The keys are those of callbacks/kill_at.py.
     """
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "note"
@@ -54,7 +54,7 @@ def killed(fleet: Fleet, where: str, *arguments: str) -> tuple[Play, dict[str, A
             KILL_NOTE=str(note),
         )
         assert play.code == (-9 if note.exists() else 0), str(play)
-        return play, json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Proof:
         new, deploying = self.releases[0]
         before = answered(self.load.report), lost(self.load.report)
         self.serving.tally.begin(time.monotonic())
-        _, note = await asyncio.to_thread(killed, self.fleet, str(at), *deploying)
+        note = await asyncio.to_thread(killed, self.fleet, str(at), *deploying)
         if not note:
             return None
         fewest = self.serving.tally.fewest
