@@ -118,8 +118,7 @@ class Proof:
 
     async def _under(self, load: Load, names: list[str], nothing: Step, steps: dict[str, Step]) -> None:
         await load.until(lambda seen: set(seen.hosts) == set(names))
-        with _telling(IDLE), load.phase(IDLE):
-            await asyncio.sleep(IDLE_SECONDS)
+        await self._idle(load)
         done = 0
         while done < self.rounds or load.report.hosts.total() < self.requests:
             done += 1
@@ -130,6 +129,12 @@ class Proof:
                 for name, step in steps.items():
                     with _telling(f"round {done}: {name}"), load.phase(name):
                         await step()
+
+        await self._idle(load)  # old workers still answer what they had when a reload was over
+
+    async def _idle(self, load: Load) -> None:
+        with _telling(IDLE), load.phase(IDLE):
+            await asyncio.sleep(IDLE_SECONDS)
 
     def promises(self, verdict: Verdict) -> list[Promise]:
         """What is promised of so many hosts, beside what the history shows."""

@@ -53,7 +53,7 @@ class Request(msgspec.Struct, tag="request", tag_field="line"):
 
 
 class Phase(msgspec.Struct, tag="phase", tag_field="line"):
-    """A part of the proof: what ended from `begin` to `end` belongs to it."""
+    """A part of the proof: what was due from `begin` to `end` belongs to it, however long it waited."""
 
     name: str
     begin: float

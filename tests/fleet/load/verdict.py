@@ -19,7 +19,7 @@ HEADS: Final = (
 
 @dataclass
 class Part:
-    """What ended within a phase. Times in seconds, of the short queries that were answered rightly."""
+    """What was due within a phase. Times in seconds, of the short queries that were answered rightly."""
 
     name: str
     seconds: float
@@ -136,7 +136,7 @@ def _parts(requests: dict[str, Request], outcomes: dict[str, Outcome], phases: l
     for phase in phases:
         parts[phase.name].seconds += phase.end - phase.begin
     for nonce, line in requests.items():
-        within = [parts[phase.name] for phase in phases if phase.begin <= line.end < phase.end]
+        within = [parts[phase.name] for phase in phases if phase.begin <= line.due < phase.end]
         for part in (*within, whole):
             part.outcomes[outcomes[nonce]] += 1
             if line.kind == "short" and outcomes[nonce] in ("ok", "late"):
