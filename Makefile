@@ -50,7 +50,7 @@ lint: deps-python ## ruff, yamllint, ansible-lint
 types: deps-python ## mypy, strict
 	@mypy
 	mypy ansible/build_release.py $(wildcard tests/lab/*.py)
-	mypy -p tests.bench -p tests.fleet.load
+	mypy -p tests.bench -p tests.fleet
 
 unit: deps-redis deps-python ## the tests that need no container
 	@pytest tests/server tests/ansible
