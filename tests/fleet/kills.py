@@ -5,7 +5,7 @@ deploy, run again, must end well with every host on the new release. Two release
 something to roll. What must hold meanwhile: N-1 hosts serve, no host is out for longer than 120 s after the kill, also
 where nobody runs anything again, and no request is lost.
 
-    python -m tests.fleet.kills [--from 43] [--to 155] [--every 3]
+    make prove-kills ARGS='--from 43 --to 155 --every 3'
 
 Each boundary takes a deploy and a half, so all of them take hours. Every one leaves a line in a file, and a run goes on
 where the last one ended.
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.table:
         name = os.environ.get("LAB_NAME") or "doris-mcp-kills"
         folder = Path(os.environ.get("LAB_DIR") or ROOT / ".lab" / name.removeprefix("doris-mcp-")).resolve()
-        fleet = Fleet(name, os.environ.get("LAB_PREFIX") or "10.93.78", folder)
+        fleet = Fleet(name, os.environ.get("LAB_PREFIX") or "10.93.79", folder)
         try:
             asyncio.run(prove(fleet, args, args.records))
         finally:

@@ -82,6 +82,12 @@ async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_
 ) -> None:
     two = fleet.inventory(tmp_path, app=["app-1", "app-2"])
     async with watch(fleet, "scale in, roll two hosts, scale out") as load:
+        # Left out without being stopped, and taken in again with other settings: no balancer can show it meanwhile.
+        await fleet.playing("site.yml", "--tags", "nginx", inventory=two)
+        other = ("-e", "doris_mcp_max_rows=900", "--limit", "app-3,balancers")
+        await fleet.playing(CONFIGURE, *other)
+        left = load.report.hosts["app-3"]
+        await load.until(lambda report: report.hosts["app-3"] > left)
         await fleet.playing(SCALE_IN, "-e", "target=app-3")
         left = load.report.hosts["app-3"]
         again = await fleet.playing(SCALE_IN, "-e", "target=app-3")

@@ -23,6 +23,8 @@ from doris_mcp_server.errors import InvalidArgument, StoreUnavailable
 from doris_mcp_server.state import TokenRecord
 from doris_mcp_server.state.memory import MemoryStore
 
+from ..clock import Clock
+
 KEY = "cd" * 32
 
 
@@ -38,13 +40,6 @@ class FlakyStore(MemoryStore):
         if self.away:
             raise StoreUnavailable("away")
         return await super().get_token(digest)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """How workers follow the fleet's key ring: through the store and the clock, with the store away, over restarts."""
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,12 @@ from doris_mcp_server.rotation import Rotation
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.memory import MemoryStore
 
+from ..clock import Clock
 from .conftest import LIMIT
 
 FLEET = Settings(token_key="ab" * 32)
 VAULT = Settings(token_key="ab" * 32, keys=("11" * 32, "22" * 32))
 DELAY, OVERLAP = 90.0, 500.0
-
-
-@dataclass
-class Clock:
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from doris_mcp_server.state import memory as memory_module
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.memory import MemoryStore
 
+from ..clock import Clock
 from .conftest import LIMIT
 
 KEY, OTHER_KEY = b"k" * 32, b"x" * 32
@@ -24,14 +25,6 @@ VERSION = "2025-11-25"
 IDLE, MAX = 100.0, 1000.0
 SLACK = IDLE / 10 + WARM
 EARLY = 0.1  # seconds before a moment: a float of the wall clock is exact to less than that
-
-
-@dataclass
-class Clock:
-    now: float = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Spy(MemoryStore):

@@ -30,6 +30,7 @@ from doris_mcp_server.ring import ISSUER, Key, Ring
 from doris_mcp_server.signed import LONGEST, Signed, sign
 from doris_mcp_server.state.memory import MemoryStore
 
+from ..clock import Clock
 from .conftest import Launch, modern
 
 URL = "https://mcp.example.com/mcp"
@@ -80,13 +81,6 @@ async def idp() -> AsyncIterator[Idp]:
     found.url = f"http://{host}:{port}/jwks"
     yield found
     await runner.cleanup()
-
-
-class Clock:
-    now = 5000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -8,13 +8,7 @@ import pytest
 from doris_mcp_server.child import SILENT_LIMIT, START_LIMIT, TICKS_WITHIN, Child
 from doris_mcp_server.watch import TICK, Watch, turning
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from ..clock import Clock
 
 
 @pytest.fixture

@@ -8,14 +8,8 @@ from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.memory import MemoryStore
 
+from ...clock import Clock
 from ..conftest import LIMIT
-
-
-class Clock:
-    now = 5000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -4,12 +4,7 @@ import pytest
 
 from doris_mcp_server.tools.cache import ResultCache
 
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from ...clock import Clock
 
 
 @pytest.fixture
