@@ -4,6 +4,7 @@
     lab.py up [--host NAME]...   start what is missing, repair what is broken; nothing to do is quick
     lab.py status                one line a host
     lab.py reboot HOST...        restart hosts and wait until they are back
+    lab.py stop HOST...          switch hosts off; `up` switches them on again
     lab.py exec HOST -- CMD...   run a command on a host, over ssh
     lab.py ssh-config            print the ssh configuration (use: ssh -F .lab/ssh_config app-1)
     lab.py down                  remove hosts, network and files
@@ -162,6 +163,16 @@ def reboot(lab: Lab, names: Iterable[str], say: Say = print) -> None:
     say(f"{', '.join(h.name for h in hosts)}: back after {time.monotonic() - begun:.1f} s")
 
 
+def stop(lab: Lab, names: Iterable[str], say: Say = print) -> None:
+    """Switch hosts off, in order."""
+    hosts = pick(names)
+    with alone(lab):
+        for host in hosts:
+            podman("stop", "--time", "30", lab.container(host))
+        drop_ssh_masters(lab)
+    say(f"{', '.join(h.name for h in hosts)}: off")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lab.py", description=(__doc__ or "").splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -169,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     verbs.add_parser("down", help="remove hosts, network and files")
     verbs.add_parser("status", help="one line a host").add_argument("--json", action="store_true")
     verbs.add_parser("reboot", help="restart hosts").add_argument("host", nargs="+")
+    verbs.add_parser("stop", help="switch hosts off").add_argument("host", nargs="+")
     verbs.add_parser("ssh-config", help="print the ssh configuration")
     run = verbs.add_parser("exec", help="run a command on a host, over ssh")
     run.add_argument("host")
@@ -191,6 +203,8 @@ def main(argv: list[str] | None = None) -> int:
                 return 0 if all(r["state"] == "running" for r in rows) else 1
             case "reboot":
                 reboot(lab, args.host)
+            case "stop":
+                stop(lab, args.host)
             case "ssh-config":
                 print(ssh_config(lab), end="")
             case "exec":
