@@ -8,7 +8,8 @@ from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers
 from doris_mcp_server.asgi import Application
 from doris_mcp_server.auth import Verifier
-from doris_mcp_server.challenge import Resources
+from doris_mcp_server.auth.challenge import Resources
+from doris_mcp_server.auth.signed import Signed
 from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.doris.figures import Figures
@@ -16,13 +17,12 @@ from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
+from doris_mcp_server.keys.rotation import Rotation
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
-from doris_mcp_server.rotation import Rotation
 from doris_mcp_server.sessions import Sessions
-from doris_mcp_server.signed import Signed
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.steps import CUT, Steps

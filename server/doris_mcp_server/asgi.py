@@ -15,15 +15,15 @@ import orjson
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers, Header, Receive, Scope, Send
 from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
-from doris_mcp_server.challenge import METADATA_PATHS, Refusal, Resources, error_body
+from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resources, error_body
+from doris_mcp_server.auth.jwks import published
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, ServerError, StoreUnavailable
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
-from doris_mcp_server.jwks import published
+from doris_mcp_server.keys.ring import Key
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import ClientGone, Protocol, Request
-from doris_mcp_server.ring import Key
 
 JWKS_PATH = "/.well-known/jwks.json"
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")

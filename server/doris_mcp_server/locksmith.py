@@ -9,8 +9,8 @@ from typing import Any
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, InvalidArgument, KeysUnreadable, ServerError
 from doris_mcp_server.keys import configured_keys, derived_key, key_id
-from doris_mcp_server.ring import ISSUER, SEAL, Ring, unwrap, wrap
-from doris_mcp_server.rotation import POLL
+from doris_mcp_server.keys.ring import ISSUER, SEAL, Ring, unwrap, wrap
+from doris_mcp_server.keys.rotation import POLL
 from doris_mcp_server.sessions import SKEW
 from doris_mcp_server.state import Store, open_store
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from doris_mcp_server.auth import ALL_SCOPES, issue, keyed_hash
+from doris_mcp_server.auth.signed import sign
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, InvalidArgument
-from doris_mcp_server.ring import ISSUER, unwrap
-from doris_mcp_server.signed import sign
+from doris_mcp_server.keys.ring import ISSUER, unwrap
 from doris_mcp_server.state import Store, TokenRecord, open_store
 
 SIGNED_FOR = 3600.0  # seconds a signed token lives when nobody says it

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from doris_mcp_server.answers import Answers
 from doris_mcp_server.auth import LOCAL, Principal
-from doris_mcp_server.challenge import Resources
+from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import QueryFailed
 from doris_mcp_server.keys import KeyRing

@@ -14,7 +14,8 @@ import jwt
 import pytest
 import redis.asyncio as aioredis
 
-from doris_mcp_server import ctl, jwks
+from doris_mcp_server import ctl
+from doris_mcp_server.auth import jwks
 from doris_mcp_server.cli import main
 from doris_mcp_server.keys import derived_key, key_id
 

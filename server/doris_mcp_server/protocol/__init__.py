@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, Answers, Send
 from doris_mcp_server.auth import Principal
-from doris_mcp_server.challenge import Resources
+from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.keys import KeyRing

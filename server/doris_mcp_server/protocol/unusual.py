@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Answers, Header, Message
-from doris_mcp_server.challenge import Resources
+from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.config import Settings
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, may

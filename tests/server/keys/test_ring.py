@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from doris_mcp_server.errors import InvalidArgument, KeysUnreadable
 from doris_mcp_server.keys import key_id
-from doris_mcp_server.ring import MOST, SEAL, Key, Ring, unwrap, wrap
+from doris_mcp_server.keys.ring import MOST, SEAL, Key, Ring, unwrap, wrap
 
 TOKEN_KEY = "ab" * 32
 NOW, DELAY, OVERLAP = 1000.0, 90.0, 500.0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from doris_mcp_server.errors import IssuerUnavailable
+from doris_mcp_server.keys.ring import Key
 from doris_mcp_server.observe import event
-from doris_mcp_server.ring import Key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

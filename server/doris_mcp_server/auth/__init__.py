@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from doris_mcp_server.auth.signed import Signed, is_signed
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import InvalidArgument, StoreUnavailable
-from doris_mcp_server.signed import Signed, is_signed
 from doris_mcp_server.state import Store, TokenRecord
 
 POSITIVE_CACHE = 2.0  # seconds a verified token is believed without asking the store: bounds revocation

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
+from doris_mcp_server.keys.ring import ISSUER, SEAL, Key, Ring, unwrap, wrap
 from doris_mcp_server.observe import event
-from doris_mcp_server.ring import ISSUER, SEAL, Key, Ring, unwrap, wrap
 from doris_mcp_server.state import Store
 
 if TYPE_CHECKING:

@@ -21,17 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from doris_mcp_server import jwks
-from doris_mcp_server.auth import POSITIVE_CACHE, Principal, Verifier
+from doris_mcp_server.auth import POSITIVE_CACHE, Principal, Verifier, jwks
+from doris_mcp_server.auth.signed import LONGEST, Signed, sign
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable
 from doris_mcp_server.issuers import Issuer
-from doris_mcp_server.ring import ISSUER, Key, Ring
-from doris_mcp_server.signed import LONGEST, Signed, sign
+from doris_mcp_server.keys.ring import ISSUER, Key, Ring
 from doris_mcp_server.state.memory import MemoryStore
 
-from ..clock import Clock
-from .conftest import Launch, modern
+from ...clock import Clock
+from ..conftest import Launch, modern
 
 URL = "https://mcp.example.com/mcp"
 IDP = "https://idp.example.com/"

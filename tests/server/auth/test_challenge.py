@@ -13,9 +13,8 @@ from mcp.client.auth.utils import (
 from mcp.shared.auth import ProtectedResourceMetadata
 from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
 
-from doris_mcp_server import challenge
-from doris_mcp_server.auth import ALL_SCOPES
-from doris_mcp_server.challenge import METADATA_PATHS, Refusal, Resource, Resources, error_body
+from doris_mcp_server.auth import ALL_SCOPES, challenge
+from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resource, Resources, error_body
 from doris_mcp_server.config import Settings
 
 OURS = Resource("https://mcp.example.com/mcp", ("https://login.example.com",))

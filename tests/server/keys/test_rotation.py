@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from doris_mcp_server import rotation as rotation_module
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
+from doris_mcp_server.keys import rotation as rotation_module
+from doris_mcp_server.keys.ring import SEAL, Ring, unwrap, wrap
+from doris_mcp_server.keys.rotation import Rotation
 from doris_mcp_server.observe import Metrics
-from doris_mcp_server.ring import SEAL, Ring, unwrap, wrap
-from doris_mcp_server.rotation import Rotation
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.memory import MemoryStore
 
-from ..clock import Clock
-from .conftest import LIMIT
+from ...clock import Clock
+from ..conftest import LIMIT
 
 FLEET = Settings(token_key="ab" * 32)
 VAULT = Settings(token_key="ab" * 32, keys=("11" * 32, "22" * 32))

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from doris_mcp_server.auth.jwks import OURS, Check, Remote, own, private
 from doris_mcp_server.config import Settings
-from doris_mcp_server.jwks import OURS, Check, Remote, own, private
-from doris_mcp_server.ring import Key
+from doris_mcp_server.keys.ring import Key
 
 LONGEST: Final = 8192  # characters of a token
 TYPE: Final = "at+jwt"

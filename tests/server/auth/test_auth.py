@@ -23,7 +23,7 @@ from doris_mcp_server.errors import InvalidArgument, StoreUnavailable
 from doris_mcp_server.state import TokenRecord
 from doris_mcp_server.state.memory import MemoryStore
 
-from ..clock import Clock
+from ...clock import Clock
 
 KEY = "cd" * 32
 
