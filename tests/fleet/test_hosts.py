@@ -97,6 +97,21 @@ async def test_a_host_that_leaves_for_good_and_two_that_roll_without_it_cost_no_
         await load.until(lambda report: report.hosts["app-3"] > left)
 
 
+async def test_a_host_that_is_down_is_named_and_the_others_go_on_without_it_when_told_to(fleet: Fleet) -> None:
+    before = fleet.invocation("app-3")
+    async with watch(fleet, "a host is down", accident=True) as load:
+        await asyncio.to_thread(fleet.lab, "stop", "app-3")
+        play = await fleet.playing(ROLLING_RESTART, fails=True)
+        play.refused(["app-3: unreachable, not ready", "Nothing was changed", "--limit '!app-3'"])
+        failed = load.report.failed
+        play = await fleet.playing(ROLLING_RESTART, "--limit", "!app-3")
+        assert set(play.changed) == {"app-1", "app-2"}, str(play)
+        await load.answers(50)
+        assert load.report.failed == failed, "it was the roll that cost answers"
+        await asyncio.to_thread(fleet.lab, "up")
+        await fleet.ready_again("app-3", before)
+
+
 def test_each_verb_can_be_tried_without_changing_anything(fleet: Fleet) -> None:
     before = {host: fleet.invocation(host) for host in APP}
     for verb, announced in TRIED.items():

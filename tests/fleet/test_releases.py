@@ -16,7 +16,7 @@ from .kill import killed
 from .releases import BROKEN, release
 from .watch import watch
 
-SOME = ("answers wrong",)
+SOME = ("refuses the settings", "answers wrong")
 
 
 async def test_a_deploy_whose_controller_dies_the_same_again_and_the_way_back_lose_no_request(
