@@ -18,6 +18,7 @@ from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys.rotation import Rotation
+from doris_mcp_server.oauth import OAuth
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
@@ -74,7 +75,6 @@ class App:
         ]
         kept = settings.result_cache_seconds
         results = ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None
-        calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics)
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -85,6 +85,22 @@ class App:
             node=settings.node_name,
         )
         self.verifier = Verifier(settings, self.store, self.bus, signed=Signed(settings, self.rotation.issuer_keys))
+        self.oauth = None
+        if settings.oauth:
+            self.oauth = OAuth(
+                settings,
+                store=self.store,
+                verifier=self.verifier,
+                routes=self.routes,
+                keys=keys,
+                metrics=self.metrics,
+            )
+        calls = Calls(
+            partial(Context, self.routes, limits, results=results),
+            admission,
+            self.metrics,
+            self.oauth.refused if self.oauth else None,
+        )
         resources = Resources(settings)
         self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
@@ -97,6 +113,7 @@ class App:
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,
+            oauth=self.oauth,
         )
         self.steps = Steps(settings.drain_seconds, self.metrics)
 

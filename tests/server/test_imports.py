@@ -18,7 +18,7 @@ ORDER = [
     ("fork",),
     ("app", "server"),
     ("asgi", "steps"),
-    ("protocol", "health"),
+    ("oauth", "protocol", "health"),
     ("fixtures",),
     ("auth", "tools", "sessions"),
     ("keys",),

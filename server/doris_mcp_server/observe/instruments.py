@@ -47,6 +47,14 @@ class Instruments:
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
         )
+        self.oauth = {
+            what: Counter(f"doris_mcp_oauth_{name}", f"{words}, by outcome", ["outcome"], registry=registry)
+            for what, name, words in (
+                ("login", "logins", "Logins at the authorization server"),
+                ("code", "codes", "Authorization codes issued and redeemed"),
+                ("refresh", "refreshes", "Refreshes of tokens"),
+            )
+        }
         self.shutdown_steps = Counter(
             "doris_mcp_shutdown_steps",
             "Steps of the ends of workers, by result: ok, cut, late or failed",
