@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from doris_mcp_server.errors import StoreUnavailable
+from doris_mcp_server.state import Grown
 from doris_mcp_server.state.local import LocalStore
 
 
@@ -36,6 +37,10 @@ class FlakyStore(LocalStore):
     async def grow(self, name: str, *args: Any, **options: Any) -> None:
         self._present()
         await super().grow(name, *args, **options)
+
+    async def grown(self, name: str, mark: str | None) -> Grown | None:
+        self._present()
+        return await super().grown(name, mark)
 
     def _present(self) -> None:
         if self.away:

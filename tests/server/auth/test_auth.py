@@ -8,10 +8,10 @@ import pytest
 from doris_mcp_server import auth
 from doris_mcp_server.auth import (
     ALL_SCOPES,
+    GRACE,
     PATIENCE,
     POSITIVE_CACHE,
     SMOKE,
-    STORE_AWAY_GRACE,
     USE_KEPT,
     Principal,
     Verifier,
@@ -22,6 +22,7 @@ from doris_mcp_server.auth.opaque import Token, Tokens
 from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import StoreUnavailable
+from doris_mcp_server.state import Grown
 from doris_mcp_server.state.bus import Bus
 
 from ...clock import Clock
@@ -127,7 +128,7 @@ async def test_with_the_store_away_only_the_recently_verified_pass_and_only_for_
     with pytest.raises(StoreUnavailable):
         await checks.verify("dmcp_0123456789ab_" + "x" * 43)
     assert await checks.verify("no-token-of-ours") is None
-    clock.now += STORE_AWAY_GRACE - POSITIVE_CACHE - 0.5
+    clock.now += GRACE - POSITIVE_CACHE - 0.5
     assert await checks.verify(token) is first
     clock.now += 0.5
     assert checks.warm(header(token)) is None, "what is believed with the store away must end with the grace"
@@ -176,11 +177,33 @@ async def test_who_is_known_waits_only_a_moment_for_a_store_that_hangs(issued: I
     clock.now += POSITIVE_CACHE
     async with asyncio.timeout(PATIENCE + LIMIT):
         assert await checks.verify(issued.token) is first
-    clock.now += STORE_AWAY_GRACE
+    clock.now += GRACE
     waiting = asyncio.create_task(checks.verify(issued.token))
     await asyncio.sleep(0)
     issued.store.gate.set()
     assert await waiting == first
+
+
+async def test_who_hears_nothing_of_revocations_lets_nobody_in_for_longer_than_the_grace(
+    issued: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A primary that is cut off answers every question, from the past, and confirms nothing."""
+    clock = Clock()
+    checks = issued.verifier(clock)
+    assert await checks.verify(issued.token)
+
+    async def cut_off(name: str, mark: str | None) -> Grown | None:
+        raise StoreUnavailable("Redis does not answer: NOREPLICAS")
+
+    monkeypatch.setattr(issued.store, "grown", cut_off)
+    clock.now += GRACE - 0.5
+    assert await checks.verify(issued.token)
+    clock.now += 0.5
+    assert checks.warm(header(issued.token)) is None
+    with pytest.raises(StoreUnavailable):
+        await checks.verify(issued.token)
+    monkeypatch.undo()
+    assert await checks.verify(issued.token)
 
 
 async def test_a_bound_token_brings_its_doris_account_which_no_store_shows(issued: Issued) -> None:
