@@ -179,9 +179,13 @@ def location(reply: Reply) -> str:
 
 
 def inputs(page: Reply) -> dict[str, str]:
-    """What a form would send of itself."""
+    """What the form of a page would send of itself."""
+    return inputs_of(page.body.decode())
+
+
+def inputs_of(text: str) -> dict[str, str]:
     found = {}
-    for tag in re.findall(r"<input[^>]*>", page.body.decode()):
+    for tag in re.findall(r"<input[^>]*>", text):
         members = {name: unescape(value) for name, value in re.findall(r'([a-z]+)="([^"]*)"', tag)}
         if members.get("type") != "checkbox" or " checked" in tag:
             found[members["name"]] = members.get("value", "")
