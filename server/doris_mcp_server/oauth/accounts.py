@@ -9,12 +9,13 @@ from typing import Final
 
 from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.doris.routes import Routes
-from doris_mcp_server.errors import DorisRefusedLogin
+from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable
 from doris_mcp_server.keys.vault import decrypt, encrypt
 from doris_mcp_server.oauth.messages import Refused
 from doris_mcp_server.state import Store
 
 AT_ONCE: Final = 8  # logins of a worker that Doris is asked about
+WAITING: Final = 64  # more than these and they are not asked about
 _USER: Final = 64  # characters
 _PASSWORD: Final = 256
 # Permits a second, and at once. What is asked first is what one address may do to one account: less than the account
@@ -47,6 +48,7 @@ class Accounts:
         self._routes = routes
         self._store = store
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._there = 0
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -67,12 +69,17 @@ class Accounts:
         return bound
 
     async def admits(self, bound: Bound) -> bool:
-        """Whether Doris lets the account in now. Raises: DorisUnavailable."""
-        async with self._room:
-            try:
+        """Whether Doris lets the account in now. Raises: DorisUnavailable, also with too many to ask about."""
+        if self._there >= AT_ONCE + WAITING:
+            raise DorisUnavailable("too many logins at once")
+        self._there += 1
+        try:
+            async with self._room:
                 await self._routes.cluster(bound.cluster).admit(bound.account)
-            except DorisRefusedLogin:
-                return False
+        except DorisRefusedLogin:
+            return False
+        finally:
+            self._there -= 1
         return True
 
     async def _spend(self, cluster: str, user: str, address: str) -> None:

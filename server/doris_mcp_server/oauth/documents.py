@@ -95,14 +95,15 @@ class Documents:
         Raises: Refused with the reason, StoreUnavailable.
         """
         parts = _URL.fullmatch(url) if len(url) <= LONGEST else None
-        if parts is None or not {".", ".."}.isdisjoint(urlsplit(url).path.split("/")):
+        port = int(parts["port"] or 443) if parts is not None else 0
+        if parts is None or not 0 < port < 1 << 16 or not {".", ".."}.isdisjoint(urlsplit(url).path.split("/")):
             raise _unusable("it must be an https address with a path, without user, fragment or dots for folders")
         name = f"{FAMILY}/{hashlib.sha256(url.encode()).hexdigest()}"
         if (kept := await self._store.get(name)) is not None:
             return _client(url, kept)
         await self._spend("fleet", *_ALL)
         await self._spend(address, *_EACH)
-        kept, seconds = await self._describe(url, parts["host"], int(parts["port"] or 443))
+        kept, seconds = await self._describe(url, parts["host"], port)
         await self._store.put(name, kept, seconds)
         return _client(url, kept)
 
@@ -127,10 +128,10 @@ class Documents:
             return orjson.dumps({"client": client}).decode(), seconds
         except Refused as refused:
             reason = refused.words
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError):
+            reason = "it cannot be had"  # what exactly is nobody's business who chose the address
         except ValueError as error:
             reason = str(error)
-        except (httpx2.HTTPError, OSError, TimeoutError):  # what exactly is nobody's business who chose the address
-            reason = "it cannot be had"
         event("oauth: client document refused", host=host, reason=reason[:200])
         return orjson.dumps({"refused": reason[:200]}).decode(), FAILED
 

@@ -1,5 +1,6 @@
 """The authorization server alone: asked directly, with a store in memory and a Doris that knows one account."""
 
+import asyncio
 import hashlib
 import re
 import secrets
@@ -39,6 +40,7 @@ class Doris:
     passwords: dict[str, str] = field(default_factory=lambda: {"ann": PASSWORD, "bob": "bob's"})
     away: bool = False
     asked: list[str] = field(default_factory=list)
+    gate: asyncio.Event | None = None  # holds every answer back until it is set
 
     def cluster(self, name: str) -> "Doris":
         assert name in self.clusters
@@ -46,6 +48,8 @@ class Doris:
 
     async def admit(self, account: Account) -> None:
         self.asked.append(account.user)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.away:
             raise DorisUnavailable("away")
         if self.passwords.get(account.user) != account.password:

@@ -1,5 +1,6 @@
 """The login page: which requests get one, what it says, who may send its form, and where the answer goes."""
 
+import asyncio
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from doris_mcp_server.auth import ALL_SCOPES
 from doris_mcp_server.oauth import page as page_module
 from doris_mcp_server.oauth import requests
+from doris_mcp_server.oauth.accounts import AT_ONCE, WAITING
 from doris_mcp_server.oauth.messages import Reply
 
 from .conftest import CALLBACK, ISSUER, PASSWORD, Server, answered, inputs, location
@@ -313,6 +315,26 @@ async def test_tries_are_limited_for_each_address_and_each_account(server: Serve
     tried = [(await server.decide(page, password="x", user=f"user-{number}")).status for number in range(31)]
     assert tried == [403] * 30 + [429]
     assert ("login", "limited") in server.metrics.counted
+
+
+async def test_a_doris_that_is_slow_does_not_gather_everybody(server: Server) -> None:
+    go_on = asyncio.Event()
+    server.doris.gate = go_on
+    page = await server.show(await server.client())
+
+    async def tries(number: int) -> int:
+        server.address = f"192.0.2.{number}"
+        return (await server.decide(page, user=f"user-{number}")).status
+
+    trying = [asyncio.create_task(tries(number)) for number in range(AT_ONCE + WAITING)]
+    async with asyncio.timeout(60):
+        while len(server.doris.asked) < AT_ONCE or server.oauth._accounts._there < AT_ONCE + WAITING:
+            await asyncio.sleep(0)
+    assert await tries(200) == 502
+    assert len(server.doris.asked) == AT_ONCE
+    go_on.set()
+    assert set(await asyncio.gather(*trying)) == {403}
+    assert (await server.decide(page)).status == 303
 
 
 async def test_the_password_is_in_no_text_of_the_store_that_can_be_read(server: Server) -> None:

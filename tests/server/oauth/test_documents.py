@@ -216,6 +216,8 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_asked(site: Sit
         "https://user@client.example/b",
         "https://user:pw@client.example/b",
         "https://client.example:99999999/b",
+        "https://client.example:70000/b",
+        "https://client.example:0/b",
         "https://[::1]/b",
         "https://[::ffff:127.0.0.1]/b",
         "https://client.example/b c",
@@ -241,7 +243,10 @@ async def test_other_schemes_are_unknown_clients(site: Site, url: str) -> None:
     assert site.resolved == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "10.0.0.1", "localhost", "2130706433", "0x7f.1", "0"])
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "169.254.169.254", "10.0.0.1", "localhost", "2130706433", "0x7f.1", "0", "a..b", "-", "x" * 70],
+)
 async def test_the_ways_to_write_a_local_host_all_end_in_its_address(host: str) -> None:
     page = await Server().show(f"https://{host}/latest/meta-data")
     assert page.status == 400
