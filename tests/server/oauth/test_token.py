@@ -197,6 +197,17 @@ async def test_a_store_that_lost_the_last_refresh_believes_the_token(server: Ser
     assert status == 200 and third["refresh_token"] not in (first["refresh_token"], second["refresh_token"])
 
 
+async def test_a_grant_that_was_ended_stays_so_in_a_store_that_forgot_it(server: Server) -> None:
+    client = await server.client()
+    given = await server.tokens(client)
+    name = f"{FAMILY}/{given['refresh_token'].split('_')[2]}"
+    before = await server.store.get(name)
+    assert before is not None
+    await server.post("/oauth/revoke", token=given["refresh_token"], client_id=client)
+    await server.store.put(name, before)
+    assert (await server.refresh(client, given["refresh_token"]))[1]["error"] == "invalid_grant"
+
+
 @pytest.mark.parametrize("forge", ["proof", "generation", "grant", "shape", "other client"])
 async def test_a_refresh_token_that_was_made_up_ends_nothing(server: Server, forge: str) -> None:
     client = await server.client()
