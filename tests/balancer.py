@@ -24,17 +24,15 @@ ROOT = Path(__file__).parents[1]
 
 @contextlib.asynccontextmanager
 async def balancing(
-    directory: Path, members: Sequence[int], *, port: int = 0, in_turn: bool = False, **variables: Any
+    directory: Path, members: Sequence[int], *, in_turn: bool = False, **variables: Any
 ) -> AsyncIterator[int]:
     """The port of an nginx in front of `members`, which are ports of this machine. `variables` are the role's.
 
-    `port` is where it listens, 0: at a free one. `in_turn` asks the members strictly one after the other, so that no
-    two requests of a client meet the same one.
+    `in_turn` asks the members strictly one after the other, so that no two requests of a client meet the same one.
     """
-    if not port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
     config = directory / "nginx.conf"
     config.write_text(_rendered(directory, port, members, in_turn, variables), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(

@@ -6,6 +6,7 @@ The balancer asks the hosts strictly in turn, so no step of a login meets the ho
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from doris_mcp_server.sandbox.options import Options
 
 from ..balancer import balancing
 from ..browser import Page, browsing
+from ..certificate import make_certificate
 from ..conftest import LIMIT, Running, serving
 from ..redis_server import PASSWORD as REDIS_PASSWORD
 from ..redis_server import answers, daemon, free_port
@@ -48,6 +50,7 @@ class Fleet:
     origin: str
     page: Page
     http: aiohttp.ClientSession
+    trust: ssl.SSLContext
 
     @property
     def mcp(self) -> str:
@@ -121,11 +124,15 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
     engine = await sandbox.start(
         "127.0.0.1", 0, "root", "root", 500, options=Options(accounts=folder / "accounts.json")
     )
+    certificate = make_certificate(folder)
+    certificate.cert.rename(folder / "edge.crt")
+    certificate.key.rename(folder / "edge.key")
+    trust = ssl.create_default_context(cafile=folder / "edge.crt")
     port, redis = free_port(), free_port()
     cluster = {"frontends": [f"127.0.0.1:{engine.port}"], "accounts": {"default": {"user": "root", "password": "root"}}}
     variables = {
         "DORIS_MCP_OAUTH": "true",
-        "DORIS_MCP_PUBLIC_URL": f"http://127.0.0.1:{port}/mcp",
+        "DORIS_MCP_PUBLIC_URL": f"https://127.0.0.1:{port}/mcp",
         "DORIS_MCP_TOKEN_KEY": "ef" * 32,
         "DORIS_MCP_CLUSTERS": json.dumps({"sales": cluster, "logs": cluster}),
         "REDIS_URL": f"redis://127.0.0.1:{redis}/0",
@@ -145,11 +152,13 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
             hosts.append(host)
         (folder / "edge").mkdir()
         members = [int(host.url.rpartition(":")[2]) for host in hosts]
-        await stack.enter_async_context(balancing(folder / "edge", members, port=port, in_turn=True))
+        tls = {"__nginx_tls": True, "__nginx_tls_pair": folder / "edge", "nginx_tls_port": f"127.0.0.1:{port}"}
+        await stack.enter_async_context(balancing(folder / "edge", members, in_turn=True, **tls))
         page = await stack.enter_async_context(browsing(folder))
         timeout = aiohttp.ClientTimeout(total=LIMIT)
-        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        yield Fleet((hosts[0], hosts[1]), f"http://127.0.0.1:{port}", page, http)
+        connector = aiohttp.TCPConnector(ssl=trust)
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
+        yield Fleet((hosts[0], hosts[1]), f"https://127.0.0.1:{port}", page, http, trust)
 
 
 def asking(fleet: Fleet, client: str, redirect_uri: str, proof: Proof, **more: str) -> str:
@@ -341,7 +350,7 @@ def official(
 
 async def ask(fleet: Fleet, auth: OAuthClientProvider, sql: str) -> Any:
     async with (
-        httpx2.AsyncClient(auth=auth, timeout=LIMIT) as http,
+        httpx2.AsyncClient(auth=auth, timeout=LIMIT, verify=fleet.trust) as http,
         Client(streamable_http_client(fleet.mcp, http_client=http)) as client,
     ):
         result = await client.call_tool("execute_query", {"sql": sql})
