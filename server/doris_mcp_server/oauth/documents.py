@@ -145,7 +145,8 @@ class Documents:
         # Connected to the very address that was looked at: asked again, the name may lead elsewhere.
         pinned = httpx2.URL(url).copy_with(host=addresses[0])
         headers = {"host": host if port == 443 else f"{host}:{port}", "accept": "application/json"}
-        self._context = self._context or ssl.create_default_context()
+        if self._context is None:  # reads some hundred certificates
+            self._context = await asyncio.to_thread(ssl.create_default_context)
         transport = httpx2.AsyncHTTPTransport(verify=self._context, trust_env=False)
         request = httpx2.Request(
             "GET",
