@@ -6,6 +6,7 @@ The balancer asks the hosts strictly in turn, so no step of a login meets the ho
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from doris_mcp_server.sandbox.options import Options
 from ..balancer import balancing
 from ..browser import Page, browsing
 from ..certificate import make_certificate
-from ..conftest import LIMIT, Running, serving
+from ..conftest import LIMIT, Running, end, serving
 from ..redis_server import PASSWORD as REDIS_PASSWORD
 from ..redis_server import answers, daemon, free_port
 from ..server.conftest import legacy, modern
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANN, SECRET = "ann", "ann's own password"
 MINE, OTHERS = "SELECT count(*) FROM ssb.customer", "SELECT count(*) FROM ssb.lineorder"
 LOGGED_IN = "oauth: logged in"
+CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 @dataclass
@@ -50,7 +52,11 @@ class Fleet:
     origin: str
     page: Page
     http: aiohttp.ClientSession
-    trust: ssl.SSLContext
+    certificate: Path
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.certificate)
 
     @property
     def mcp(self) -> str:
@@ -127,7 +133,6 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
     certificate = make_certificate(folder)
     certificate.cert.rename(folder / "edge.crt")
     certificate.key.rename(folder / "edge.key")
-    trust = ssl.create_default_context(cafile=folder / "edge.crt")
     port, redis = free_port(), free_port()
     cluster = {"frontends": [f"127.0.0.1:{engine.port}"], "accounts": {"default": {"user": "root", "password": "root"}}}
     variables = {
@@ -156,9 +161,9 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
         await stack.enter_async_context(balancing(folder / "edge", members, in_turn=True, **tls))
         page = await stack.enter_async_context(browsing(folder))
         timeout = aiohttp.ClientTimeout(total=LIMIT)
-        connector = aiohttp.TCPConnector(ssl=trust)
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=folder / "edge.crt"))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
-        yield Fleet((hosts[0], hosts[1]), f"https://127.0.0.1:{port}", page, http, trust)
+        yield Fleet((hosts[0], hosts[1]), f"https://127.0.0.1:{port}", page, http, folder / "edge.crt")
 
 
 def asking(fleet: Fleet, client: str, redirect_uri: str, proof: Proof, **more: str) -> str:
@@ -377,6 +382,24 @@ async def test_the_sdks_client_finds_the_way_in_by_itself_and_renews_its_tokens(
         assert kept.tokens.access_token != first.access_token
         assert kept.tokens.refresh_token != first.refresh_token
     assert opened == 1
+
+
+@pytest.mark.parametrize("version", ["sdk", "client"])
+async def test_the_typescript_clients_find_it_too(fleet: Fleet, version: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("node", CLIENTS / "login.mjs", fleet.mcp, version),
+        env=os.environ | {"NODE_EXTRA_CA_CERTS": str(fleet.certificate)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(LIMIT):
+            await fleet.page.go((await process.stdout.readline()).decode().strip())
+            await log_in(fleet.page)
+            told = json.loads(await process.stdout.readline())
+    finally:
+        await end(process)
+    assert told == {"before": [[1]], "after": [[1]], "logins": 1, "renewed": True}
 
 
 async def test_a_tool_beyond_the_scopes_leads_the_sdks_client_to_another_login(fleet: Fleet) -> None:
