@@ -38,7 +38,7 @@ from ..server.oauth.conftest import Proof
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ANN, SECRET = "ann", "ann's own password"
+ANN, BEN, SECRET = "ann", "ben", "a password of theirs"  # two of them: nobody may try too often
 MINE, OTHERS = "SELECT count(*) FROM ssb.customer", "SELECT count(*) FROM ssb.lineorder"
 LOGGED_IN = "oauth: logged in"
 CLIENTS = Path(__file__).parents[1] / "clients"
@@ -125,11 +125,10 @@ async def waiting() -> AsyncIterator[Callback]:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    accounts = [{"user": ANN, "password": SECRET, "grants": ["internal.ssb.customer"]}]
-    (folder / "accounts.json").write_text(json.dumps(accounts))
-    engine = await sandbox.start(
-        "127.0.0.1", 0, "root", "root", 500, options=Options(accounts=folder / "accounts.json")
-    )
+    accounts = folder / "accounts.json"
+    granted = {"password": SECRET, "grants": ["internal.ssb.customer"]}
+    accounts.write_text(json.dumps([{"user": user} | granted for user in (ANN, BEN)]))
+    engine = await sandbox.start("127.0.0.1", 0, "root", "root", 500, options=Options(accounts=accounts))
     certificate = make_certificate(folder)
     certificate.cert.rename(folder / "edge.crt")
     certificate.key.rename(folder / "edge.key")
@@ -180,8 +179,8 @@ def asking(fleet: Fleet, client: str, redirect_uri: str, proof: Proof, **more: s
     return f"{fleet.origin}/oauth/authorize?{urlencode(asked | more)}"
 
 
-async def log_in(page: Page, password: str = SECRET) -> None:
-    await page.fill("[name=user]", ANN)
+async def log_in(page: Page, password: str = SECRET, user: str = ANN) -> None:
+    await page.fill("[name=user]", user)
     await page.fill("[name=password]", password)
     await page.click("button[value=allow]")
 
@@ -395,7 +394,7 @@ async def test_the_typescript_clients_find_it_too(fleet: Fleet, version: str) ->
     try:
         async with asyncio.timeout(LIMIT):
             await fleet.page.go((await process.stdout.readline()).decode().strip())
-            await log_in(fleet.page)
+            await log_in(fleet.page, user=BEN)
             told = json.loads(await process.stdout.readline())
     finally:
         await end(process)
@@ -411,7 +410,7 @@ async def test_a_tool_beyond_the_scopes_leads_the_sdks_client_to_another_login(f
         await fleet.page.go(url)
         if len(opened) == 1:
             await fleet.page.click("[name='query:execute']")
-        await log_in(fleet.page)
+        await log_in(fleet.page, user=BEN)
 
     async with waiting() as callback:
         assert "rows" in await ask(fleet, official(fleet, callback, kept, user), MINE)
