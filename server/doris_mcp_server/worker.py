@@ -123,7 +123,7 @@ class Worker:
                     case "undrain":
                         gate.draining = False
                     case "event":
-                        self._deliver(message["topic"], message["data"])
+                        self._app.bus.deliver(message["topic"], message["data"])
                     case "retire":
                         self._make_room()
                     case "stop":
@@ -143,12 +143,6 @@ class Worker:
         await self._server.on_signal.wait()
         event("asked to end")
         self._leaving = True
-
-    def _deliver(self, topic: str, data: dict[str, Any]) -> None:
-        try:
-            self._app.bus.deliver(topic, data)
-        except Exception:  # a subscriber's fault must not keep the next message, which may be `stop`, from being heard
-            logging.getLogger("doris_mcp").exception("event %s was not taken in", topic)
 
     async def _tick(self, writer: asyncio.StreamWriter) -> None:
         app = self._app
