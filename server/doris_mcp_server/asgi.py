@@ -7,6 +7,7 @@ ordinary request awaits nothing on this way.
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -244,7 +245,13 @@ class Application:
 
     async def _health_page(self, scope: Scope, receive: Receive, send: Send) -> int:
         status, words = self.state()
-        page = {"status": words, "checks": self._health.report(), "node": self._node, "release": RELEASE}
+        page = {
+            "status": words,
+            "checks": self._health.report(),
+            "node": self._node,
+            "worker": os.getpid(),  # behind one port there are several
+            "release": RELEASE,
+        }
         return await self._page(send, status, page)
 
     def state(self) -> tuple[int, str]:

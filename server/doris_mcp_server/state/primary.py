@@ -20,6 +20,7 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
 
 BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2-3
+DURABLE_BUDGET = 12.0  # seconds for one that waits for replicas: one that hangs is given up by its primary after 10
 LOOK = 1.0  # seconds between looks where the primary is
 _ACKNOWLEDGED = 0.8  # seconds replicas have to take over a write
 _SENTINEL_LIMIT = 0.5  # seconds one Sentinel has to answer
@@ -39,15 +40,15 @@ class Primary:
         self.client = self._connect(settings)
         self.moved = 0  # how often it was found elsewhere
 
-    async def call(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, operation: Callable[[], Awaitable[T]], budget: float | None = None) -> T:
         """Run `operation` until it works, asking Sentinel anew for the primary.
 
-        Raises: StoreUnavailable when BUDGET is spent, or nothing can help.
+        Raises: StoreUnavailable when the budget (BUDGET, in seconds) is spent, or nothing can help.
         """
         pause = 0.02
         problem: Exception | None = None
         try:
-            async with asyncio.timeout(BUDGET):
+            async with asyncio.timeout(BUDGET if budget is None else budget):
                 while True:
                     try:
                         return await operation()
@@ -88,7 +89,7 @@ class Primary:
                         raise _NotYet(f"{have} of {max(replicas, 1)} replicas have the write")
                 return done
 
-        return await self.call(attempt)
+        return await self.call(attempt, DURABLE_BUDGET)
 
     async def follow(self) -> None:
         """See once a second where Sentinel says the primary is, and leave the one before, until cancelled."""
@@ -144,6 +145,7 @@ class Primary:
         user, hosts, name = _split(rest)
         to_sentinel = {
             "password": settings.redis_sentinel_password or None,
+            "decode_responses": True,
             "socket_timeout": _SENTINEL_LIMIT,
             "socket_connect_timeout": _SENTINEL_LIMIT,
             **tls,
@@ -180,10 +182,12 @@ class _Sentinels(Sentinel):
     async def _ask(self, sentinel: Client, name: str) -> tuple[int, str, int] | None:
         try:
             async with asyncio.timeout(_SENTINEL_LIMIT):
-                state = cast("dict[str, Any]", await sentinel.sentinel_master(name))
-        except (failed.RedisError, OSError, TimeoutError):
+                epoch = cast("dict[str, Any]", await sentinel.sentinel_master(name))["config-epoch"]
+                # While a failover is under way, only this one tells of the new primary.
+                host, port = cast("tuple[str, int]", await sentinel.sentinel_get_master_addr_by_name(name))
+        except (failed.RedisError, OSError, TimeoutError, TypeError):
             return None
-        return state["config-epoch"], state["ip"], state["port"]
+        return epoch, host, port
 
 
 def _split(rest: str) -> tuple[str | None, list[tuple[str, int]], str]:
