@@ -40,10 +40,10 @@ CLOSE_LIMIT = 2.0  # seconds any one part may take to close
 class App:
     """One worker's parts, wired."""
 
-    def __init__(self, settings: Settings, slot: int = 0) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.slot = 0  # its place among the workers of its host
         self.address = ""  # where it listens, once it does
-        self._slot = slot
         self._born = wall()
         self.metrics = Metrics()
         self.metrics.build_info.labels(RELEASE).set(1)
@@ -181,7 +181,7 @@ class App:
         return Member(
             node=self.settings.node_name,
             pid=os.getpid(),
-            slot=self._slot,
+            slot=self.slot,
             release=RELEASE,
             state=state,
             started=self._born,

@@ -38,7 +38,8 @@ class Worker:
     """The life of one worker: serve until told to stop, then drain and exit."""
 
     def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool, slot: int) -> None:
-        self._app = App(settings, slot)
+        self._app = App(settings)
+        self._app.slot = slot
         self._app.bus.origin = f"{settings.node_name}:{os.getppid()}"  # all workers of this supervisor hear each other
         self._app.gate.draining = drained
         self._sockets = sockets
