@@ -92,8 +92,16 @@ def parser() -> argparse.ArgumentParser:
             "--overlap", type=duration, metavar="24h", help="how long the one before opens (the longest session)"
         )
     deeds.add_parser("retire", help="drop a previous key: what it sealed opens no more").add_argument("id")
+    session = commands.add_parser("session", help="list and end the sessions of clients")
+    sittings = session.add_subparsers(dest="action", required=True)
+    listing = sittings.add_parser("list", help="sessions in use, once they are five seconds old")
+    listing.add_argument("--principal", help="of this caller only")
+    ending = sittings.add_parser("end", help="end one, or all of a caller, on every host")
+    which = ending.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="as `session list` shows it")
+    which.add_argument("--principal", help="all of this caller")
     fleet = commands.add_parser("fleet", help="who serves, on all hosts")
-    for action in (*actions.choices.values(), *deeds.choices.values(), fleet):
+    for action in (*actions.choices.values(), *deeds.choices.values(), *sittings.choices.values(), fleet):
         action.add_argument("--json", action="store_true", help="for scripts")
         action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
@@ -283,6 +291,7 @@ _COMMANDS = {
     "ctl": _ctl,
     "token": _on_the_store("tokens"),
     "keys": _on_the_store("locksmith"),
+    "session": _on_the_store("usher"),
     "fleet": _on_the_store("fleet"),
     "smoke": _smoke,
     "guard": _guard,

@@ -11,7 +11,7 @@ from doris_mcp_server.errors import InvalidArgument, KeysUnreadable, ServerError
 from doris_mcp_server.keys import configured_keys, derived_key, key_id
 from doris_mcp_server.keys.ring import ISSUER, PLACE, SEAL, Ring, unwrap, wrap
 from doris_mcp_server.keys.rotation import POLL
-from doris_mcp_server.sessions import SKEW
+from doris_mcp_server.sessions.records import SKEW
 from doris_mcp_server.shared import Shared, opened
 from doris_mcp_server.state.bus import KEYS_WRITTEN
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 SESSION_ENDED = "session.ended"  # id
+SESSIONS_ENDED = "sessions.ended"  # principal; before: Unix time until which they began
 KEYS_WRITTEN = "keys.written"  # nothing
 DENIED = "token.denied"  # until: {id: Unix time}
 LISTENING = "store.listening"
