@@ -28,6 +28,7 @@ from doris_mcp_server.registry import Member, Registry
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.figures import Figures as StoreFigures
 from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 from doris_mcp_server.tools.cache import ResultCache
@@ -62,8 +63,9 @@ class App:
         self.rotation = Rotation(settings, self.store, self.bus)
         self.registry = Registry(self.store, self._member)
         checks = _checks(self.routes)
+        store = Check("store", self.store.ping, "store")
         if settings.redis_url:
-            checks.append(Check("store", self.store.ping, "store"))
+            checks.append(store)
         if settings.token_key:
             checks.append(Check("keyring", self.rotation.check, "keyring"))
         self.health = Health(checks)
@@ -76,6 +78,8 @@ class App:
         )
         self.metrics.sources += [
             Figures(self.routes).show,
+            StoreFigures(self.store, lambda: store.ok or not settings.redis_url).show,
+            lambda to: to.revoked.set(len(self.verifier.denied)),
             self.rotation.show,
             lambda to: to.waiting.set(admission.waiting),
         ]
