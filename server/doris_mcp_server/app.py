@@ -1,8 +1,10 @@
 """The composition root: builds everything of one worker once, and closes it in reverse, each step bounded."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import time as wall
 
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers
@@ -23,9 +25,11 @@ from doris_mcp_server.observe import Metrics
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls
+from doris_mcp_server.registry import Member, Registry
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.figures import Figures as StoreFigures
 from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 from doris_mcp_server.tools.cache import ResultCache
@@ -40,6 +44,9 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.slot = 0  # its place among the workers of its host
+        self.address = ""  # where it listens, once it does
+        self._born = wall()
         self.metrics = Metrics()
         self.metrics.build_info.labels(RELEASE).set(1)
         answers = Answers(settings.node_name)
@@ -55,9 +62,11 @@ class App:
             http=HTTPLimits(settings.fe_http_timeout, settings.fe_http_max_bytes),
         )
         self.rotation = Rotation(settings, self.store, self.bus)
+        self.registry = Registry(self.store, self._member)
         checks = _checks(self.routes)
+        store = Check("store", self.store.ping, "store")
         if settings.redis_url:
-            checks.append(Check("store", self.store.ping, "store"))
+            checks.append(store)
         if settings.token_key:
             checks.append(Check("keyring", self.rotation.check, "keyring"))
         self.health = Health(checks)
@@ -70,6 +79,8 @@ class App:
         )
         self.metrics.sources += [
             Figures(self.routes).show,
+            StoreFigures(self.store, lambda: store.ok or not settings.redis_url).show,
+            lambda to: to.revoked.set(len(self.verifier.denied)),
             self.rotation.show,
             lambda to: to.waiting.set(admission.waiting),
         ]
@@ -177,10 +188,31 @@ class App:
     async def close(self) -> None:
         """The rest, from the outside to the inside. A step that fails or hangs keeps none of the others waiting."""
         run = self.steps.run
-        await run("background", self.protocol.close(), CLOSE_LIMIT)
+        await run("background", self._end_background(), CLOSE_LIMIT)
         await run("sessions", self.sessions.close(), CLOSE_LIMIT)
         await run("doris", self.routes.close(CLOSE_LIMIT), CLOSE_LIMIT + 0.5)
         await run("store", self.store.close(), CLOSE_LIMIT)
+
+    async def _end_background(self) -> None:
+        await asyncio.gather(self.protocol.close(), self.registry.close())
+
+    def _member(self) -> Member:
+        """This worker, as the others may know it."""
+        state = self.asgi.state()[1] if self.address else "starting"
+        return Member(
+            node=self.settings.node_name,
+            pid=os.getpid(),
+            slot=self.slot,
+            release=RELEASE,
+            state=state,
+            started=self._born,
+            reasons=tuple(self.health.reasons) if state == "not_ready" else (),
+            inflight=self.gate.inflight,
+            streams=self.gate.streams,
+            address=self.address,
+            config=self.settings.config_digest,
+            **self.rotation.status(),
+        )
 
 
 def _checks(routes: Routes) -> list[Check]:

@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,16 @@ def parser() -> argparse.ArgumentParser:
             "--overlap", type=duration, metavar="24h", help="how long the one before opens (the longest session)"
         )
     deeds.add_parser("retire", help="drop a previous key: what it sealed opens no more").add_argument("id")
-    for action in (*actions.choices.values(), *deeds.choices.values()):
+    session = commands.add_parser("session", help="list and end the sessions of clients")
+    sittings = session.add_subparsers(dest="action", required=True)
+    listing = sittings.add_parser("list", help="sessions in use, once they are five seconds old")
+    listing.add_argument("--principal", help="of this caller only")
+    ending = sittings.add_parser("end", help="end one, or all of a caller, on every host")
+    which = ending.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="as `session list` shows it")
+    which.add_argument("--principal", help="all of this caller")
+    fleet = commands.add_parser("fleet", help="who serves, on all hosts")
+    for action in (*actions.choices.values(), *deeds.choices.values(), *sittings.choices.values(), fleet):
         action.add_argument("--json", action="store_true", help="for scripts")
         action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
@@ -243,20 +253,17 @@ def _worker_in_words(worker: dict[str, Any]) -> str:
     return line
 
 
-def _token(args: argparse.Namespace) -> int:
-    from doris_mcp_server import tokens
-    from doris_mcp_server.config import load
+def _on_the_store(module: str) -> Callable[[argparse.Namespace], int]:
+    """A command that looks at, or changes, what the fleet shares: `run` of that module."""
 
-    settings = load(environ=_environment(args), serving=False)
-    return asyncio.run(tokens.run(args, settings))
+    def command(args: argparse.Namespace) -> int:
+        from doris_mcp_server.config import load
 
+        settings = load(environ=_environment(args), serving=False)
+        code: int = asyncio.run(importlib.import_module(f"doris_mcp_server.{module}").run(args, settings))
+        return code
 
-def _keys(args: argparse.Namespace) -> int:
-    from doris_mcp_server import locksmith
-    from doris_mcp_server.config import load
-
-    settings = load(environ=_environment(args), serving=False)
-    return asyncio.run(locksmith.run(args, settings))
+    return command
 
 
 def _smoke(args: argparse.Namespace) -> int:
@@ -282,8 +289,10 @@ _COMMANDS = {
     "check-config": _check_config,
     "sandbox": _sandbox,
     "ctl": _ctl,
-    "token": _token,
-    "keys": _keys,
+    "token": _on_the_store("tokens"),
+    "keys": _on_the_store("locksmith"),
+    "session": _on_the_store("usher"),
+    "fleet": _on_the_store("fleet"),
     "smoke": _smoke,
     "guard": _guard,
     "version": _version,

@@ -38,8 +38,8 @@ EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themsel
 METRICS = "metrics"  # folder of the runtime directory
 LINE_LIMIT = 1 << 20  # bytes a line from a worker may have
 
-Work = Callable[[Settings, bool, socket.socket, list[socket.socket]], int]
-"""What a worker process runs, `worker.main`: settings, whether it is drained, control pipe, listening sockets."""
+Work = Callable[[Settings, bool, socket.socket, list[socket.socket], int], int]
+"""What a worker process runs, `worker.main`: settings, whether it is drained, control pipe, listening sockets, slot."""
 
 
 class Supervisor:
@@ -99,9 +99,10 @@ class Supervisor:
             if self._stopping.is_set():
                 writer.close()
                 raise ServerError("the server is stopping")
+            place = self._slots.index(slot)
             try:
                 process = fork(
-                    lambda: self._work(self._settings, self._lease.held, theirs, slot.sockets),
+                    lambda: self._work(self._settings, self._lease.held, theirs, slot.sockets, place),
                     keep={theirs.fileno(), *(sock.fileno() for sock in slot.sockets)},
                 )
             except OSError as error:

@@ -22,7 +22,7 @@ SIGNED_FOR = 3600.0  # seconds a signed token lives when nobody says it
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do what was asked and print what happened. Exit code 0, or 1 when there was no such token."""
-    async with opened(settings, "issued tokens") as shared:
+    async with opened(settings, "issued tokens", sealed=True) as shared:
         tokens = Tokens(shared.store, shared.bus, settings.token_key)
         grants = Grants(shared.store, tokens, settings.token_key, settings.public_url)
         match args.action:

@@ -37,8 +37,9 @@ LOGS_LIMIT = 1.0  # seconds for the reader of the log to take the last lines
 class Worker:
     """The life of one worker: serve until told to stop, then drain and exit."""
 
-    def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool) -> None:
+    def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool, slot: int) -> None:
         self._app = App(settings)
+        self._app.slot = slot
         self._app.bus.origin = f"{settings.node_name}:{os.getppid()}"  # all workers of this supervisor hear each other
         self._app.gate.draining = drained
         self._sockets = sockets
@@ -71,12 +72,14 @@ class Worker:
             self._vital("listening to the supervisor", self._listen(reader)),
             self._vital("ticking", self._tick(writer)),
             self._vital("watching Doris and the store", self._app.watch()),
+            self._vital("announcing this worker", self._app.registry.watch()),
             self._vital("heeding signals", self._heed_signals()),
         ]
         ending = asyncio.create_task(self._retire())
         self._app.bus.carriers.append(lambda topic, data: _forward(writer, topic, data))
         try:
             await self._app.start()
+            self._app.address = "{}:{}".format(*self._sockets[0].getsockname()[:2])
             await self._server.serve(self._sockets)
         except Exception as error:
             self._fail("serving", error)
@@ -121,7 +124,7 @@ class Worker:
                     case "undrain":
                         gate.draining = False
                     case "event":
-                        self._deliver(message["topic"], message["data"])
+                        self._app.bus.deliver(message["topic"], message["data"])
                     case "retire":
                         self._make_room()
                     case "stop":
@@ -141,12 +144,6 @@ class Worker:
         await self._server.on_signal.wait()
         event("asked to end")
         self._leaving = True
-
-    def _deliver(self, topic: str, data: dict[str, Any]) -> None:
-        try:
-            self._app.bus.deliver(topic, data)
-        except Exception:  # a subscriber's fault must not keep the next message, which may be `stop`, from being heard
-            logging.getLogger("doris_mcp").exception("event %s was not taken in", topic)
 
     async def _tick(self, writer: asyncio.StreamWriter) -> None:
         app = self._app
@@ -182,6 +179,7 @@ class Worker:
     async def _retire(self) -> None:
         """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
         await self._end.wait()
+        self._app.registry.leave()
         try:
             if self._relieved:
                 await self._app.hand_over(self._server.hand_over)
@@ -199,9 +197,11 @@ def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> 
         writer.write(line)
 
 
-async def _main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
+async def _main(
+    settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int
+) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
-    return await Worker(settings, sockets, drained).run(reader, writer)
+    return await Worker(settings, sockets, drained, slot).run(reader, writer)
 
 
 def preload(settings: Settings) -> None:
@@ -217,8 +217,8 @@ def preload(settings: Settings) -> None:
         importlib.import_module(module)
 
 
-def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
+def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int) -> int:
     """The life of a worker process, begun by the supervisor's fork; its exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reloading is the supervisor's
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(settings, drained, control, sockets))
+        return runner.run(_main(settings, drained, control, sockets, slot))

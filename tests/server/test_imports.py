@@ -10,7 +10,7 @@ ROOT = Path(doris_mcp_server.__file__).parent
 ORDER = [
     ("__main__",),
     ("cli",),
-    ("process", "tokens", "locksmith", "smoke", "judge", "sandbox", "stdio"),
+    ("process", "tokens", "locksmith", "fleet", "usher", "smoke", "judge", "sandbox", "stdio"),
     ("shared",),
     ("worker", "ctl", "sockets", "report", "watch"),
     ("slot", "lease"),
@@ -21,7 +21,7 @@ ORDER = [
     ("oauth", "protocol", "health"),
     ("fixtures",),
     ("auth", "tools", "sessions"),
-    ("keys",),
+    ("keys", "registry"),
     ("doris", "state", "gate"),
     ("observe", "config", "answers", "connection"),
     ("issuers",),

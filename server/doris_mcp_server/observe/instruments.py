@@ -113,6 +113,24 @@ class Instruments:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.store_up = Gauge(
+            "doris_mcp_store_up",
+            "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.store_operations = Counter(
+            "doris_mcp_store_operations",
+            "Operations of the store by outcome: ok or unavailable",
+            ["op", "outcome"],
+            registry=registry,
+        )
+        self.revoked = Gauge(
+            "doris_mcp_revoked_tokens",
+            "Revoked tokens that the worker knows which knows fewest; gone some time after they would have expired",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self.inflight = Gauge(
             "doris_mcp_requests_in_flight",
             "MCP requests being worked on",
