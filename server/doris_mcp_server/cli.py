@@ -56,7 +56,14 @@ def parser() -> argparse.ArgumentParser:
     drain = verbs.add_parser("drain", help="let no request in until the lease ends, or undrain")
     drain.add_argument("--for", dest="seconds", type=duration, default=120.0, metavar="120s", help="lease (1s to 1h)")
     drain.add_argument("--wait", type=duration, metavar="30s", help="wait until nothing is in flight; exit 3 if not")
-    verbs.add_parser("undrain", help="serve again")
+    undrain = verbs.add_parser("undrain", help="serve again")
+    for verb in (drain, undrain):
+        verb.add_argument(
+            "--by",
+            default=os.environ.get("DORIS_MCP_CTL_BY") or ctl.person(os.environ),
+            metavar="NAME",
+            help="who does it: the person at the keyboard; play:… leaves alone what a person drained",
+        )
     verbs.add_parser("reload", help="replace each worker, the new one first")
     for verb in (*verbs.choices.values(), verbs.add_parser("status", help="what this host is doing")):
         verb.add_argument("--json", action="store_true", help="for scripts")
@@ -218,6 +225,8 @@ def _ctl(args: argparse.Namespace) -> int:
     request: dict[str, Any] = {"do": args.verb}
     if args.verb == "drain":
         request["for"] = args.seconds
+    if args.verb in ("drain", "undrain"):
+        request["by"] = args.by
     status = asyncio.run(ctl.ask(args.socket, request))
     if args.verb == "drain" and args.wait:
         status = asyncio.run(ctl.drained(args.socket, args.wait))
@@ -234,7 +243,9 @@ def _in_words(status: dict[str, Any]) -> str:
     if keys := status["keys"]:
         lines.append(f"  key {keys['seals']} seals, ring {keys['ring']}")
     if status["drained_until"]:
-        lines.append(f"  drained until {status['drained_until']}")
+        # The server that answers may be older than this command, while a release is replaced.
+        by = f" by {status['drained_by']}" if status.get("drained_by") else ""
+        lines.append(f"  drained until {status['drained_until']}{by}")
     lines += [f"  {reason}" for reason in status["reasons"]]
     return "\n".join(lines + [_worker_in_words(worker) for worker in (*status["workers"], *status["missing"])])
 
