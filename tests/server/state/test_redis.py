@@ -262,6 +262,26 @@ async def test_without_a_replica_that_has_it_nothing_is_acknowledged(
         await store.close()
 
 
+async def test_a_primary_that_refuses_to_write_is_left_before_the_next_attempt(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was cut off keeps its connections, and says NOREPLICAS on them for ever."""
+    store = RedisStore(settings(fleet.url))
+    admin = aioredis.Redis(port=fleet.ports[0], password=PASSWORD, decode_responses=True)
+    try:
+        await written(store, "token/one", "1")
+        before = (await admin.info("stats"))["total_connections_received"]
+        fleet.replica.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(primary_module, "DURABLE_BUDGET", 3.0)
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await store.put("token/two", "2", durable=True)
+        assert (await admin.info("stats"))["total_connections_received"] > before + 1
+    finally:
+        fleet.replica.send_signal(signal.SIGCONT)
+        await admin.aclose()
+        await store.close()
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(fleet: Fleet, end: int) -> None:
     """The new one has no replica any more, so writes that ask for one are not acknowledged there."""
