@@ -95,7 +95,7 @@ class Application:
         self._issuer_keys = issuer_keys
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
-        self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
+        self.apply(settings)
         self._routes: dict[str, Callable[[Scope, Receive, Send], Awaitable[int]]] = {
             "/mcp": self._serve_mcp,
             "/livez": self._livez,
@@ -105,6 +105,10 @@ class Application:
             **dict.fromkeys(METADATA_PATHS, self._metadata),
             JWKS_PATH: self._jwks,
         }
+
+    def apply(self, settings: Settings) -> None:
+        """Answer to these hosts and origins from now on."""
+        self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         label = scope["path"]

@@ -30,12 +30,14 @@ def may(principal: Principal, tool: Tool) -> bool:
     return tool.scope in principal.scopes
 
 
-class Calls:
-    """Runs tools. `context` makes what a handler works with, from the caller and a cluster's name; it is kept."""
+MakeContext = Callable[[Caller, str | None], Context]
+"""Makes what a handler works with, from the caller and a cluster's name. May raise ServerError: no call runs then."""
 
-    def __init__(
-        self, context: Callable[[Caller, str | None], Context], admission: Admission, metrics: Metrics
-    ) -> None:
+
+class Calls:
+    """Runs tools. What `context` makes for a caller is kept."""
+
+    def __init__(self, context: MakeContext, admission: Admission, metrics: Metrics) -> None:
         self._make_context = context
         self._admission = admission
         self._contexts: dict[tuple[Caller, str | None], Context] = {}
@@ -44,6 +46,11 @@ class Calls:
         self._running: set[Task] = set()
         self._given_up: set[Task] = set()
         self._ended = False
+
+    def use(self, context: MakeContext) -> None:
+        """Make what calls work with in this way from now on. Those that run go on with what they have."""
+        self._make_context = context
+        self._contexts.clear()
 
     def end(self) -> None:
         """Stop what runs, and let nothing begin: each call is answered with an error that says to send it again."""

@@ -13,6 +13,7 @@ from typing import Any
 
 SESSION_ENDED = "session.ended"  # id
 KEYS_WRITTEN = "keys.written"  # nothing
+SETTINGS_WRITTEN = "settings.written"  # version: its number
 DENIED = "token.denied"  # until: {id: Unix time}
 LISTENING = "store.listening"
 """Heard by this worker only: it hears other hosts (again). What they said before, it has to look up."""
