@@ -13,7 +13,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SYSTEM_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap debian-archive-keyring openssh-client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet prove-rolling prove-broken prove-kills bench bench-smoke chaos lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
+.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet prove-rolling prove-shared prove-broken prove-kills bench bench-smoke chaos lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do
@@ -69,6 +69,9 @@ fleet: deps ## the whole product on a lab of its own: boot, deploy, call, restar
 
 prove-rolling: deps-system deps-python ## nothing planned loses a request: 200,000 of them, in a lab of its own; 40 minutes; ARGS='--hosts 2 --rate 50'
 	@python -m tests.fleet.proof $(ARGS)
+
+prove-shared: deps-system deps-python ## tokens and revocations while the store is killed, cut off, moved and emptied; in a lab of its own; 30 minutes
+	@python -m tests.fleet.shared $(ARGS)
 
 prove-broken: deps ## five releases that fail, deployed under load: each is stopped at the first host, which goes back by itself; 10 minutes
 	@BROKEN=all pytest -rP tests/fleet/test_releases.py -k broken_release

@@ -6,6 +6,7 @@ ordinary request awaits nothing on this way.
 
 import asyncio
 import contextlib
+import os
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -249,6 +250,7 @@ class Application:
     async def _health_page(self, scope: Scope, receive: Receive, send: Send) -> int:
         status, words = self.state()
         page = {"status": words, "checks": self._health.report(), "node": self._node, "release": RELEASE}
+        page["worker"] = os.getpid()  # behind one port there are several
         return await self._page(send, status, page)
 
     def state(self) -> tuple[int, str]:

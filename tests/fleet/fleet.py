@@ -19,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
 LIMIT = 240.0  # seconds for a condition: generous, the machine is small and shared
 PLAY_LIMIT = 900.0
 ROLLING_RESTART = "ansible/playbooks/rolling_restart.yml"
@@ -140,6 +141,12 @@ class Fleet:
         """Run a shell command on a host over ssh; what it printed."""
         config = str(self.dir / "ssh_config")
         return self._run(["ssh", "-F", config, "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", host, command])
+
+    def inside(self, host: str, command: str) -> str:
+        """Run a shell command of this machine in the network of a host; what it printed."""
+        container = f"{self.name}-{host}"
+        pid = self._run([*SUDO, "podman", "inspect", "--format", "{{.State.Pid}}", container]).strip()
+        return self._run([*SUDO, "nsenter", "--target", pid, "--net", "sh", "-ec", command])
 
     def _run(self, argv: list[str]) -> str:
         done = subprocess.run(

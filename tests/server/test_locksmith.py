@@ -320,4 +320,17 @@ async def test_a_signed_token_is_good_on_every_server_and_checked_by_what_they_p
         async with http.post(server.url + "/mcp", json=ask["json"], headers=ask["headers"] | signed) as response:
             await response.read()
             assert response.status == 200
-    assert (await keys("list", command="token"))[1] == []  # nobody keeps it
+    (listed,) = (await keys("list", command="token"))[1]
+    assert (listed["id"], listed["kind"]) == (issued["id"], "signed")
+    assert (await keys("revoke", issued["id"], command="token"))[0] == 0
+    for server in fleet:
+        async with asyncio.timeout(LIMIT):
+            while True:
+                ask = legacy("ping")
+                async with http.post(
+                    server.url + "/mcp", json=ask["json"], headers=ask["headers"] | signed
+                ) as response:
+                    await response.read()
+                    if response.status == 401:
+                        break
+                await asyncio.sleep(0.01)

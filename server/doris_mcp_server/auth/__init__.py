@@ -1,7 +1,8 @@
 """Who is calling: bearer token → Principal, or nobody (401, see challenge), or 503 when the store is away.
 
 A token this worker has verified is known by a hash of it, for two seconds without asking anybody; a revocation ends
-that at once. Signed ones (JWT) need no store: `signed` checks them, and they are remembered the same way.
+that at once. Signed ones (JWT) need the store only to say what was revoked. Nobody is let in by a worker that has not
+heard of revocations for longer than the grace, be it because the store is away or because what answers is cut off.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from doris_mcp_server.state import Store
 from doris_mcp_server.state.bus import Bus
 
 POSITIVE_CACHE = 2.0  # seconds a verified token is believed without asking the store
-STORE_AWAY_GRACE = 15.0  # seconds a recently verified token stays good while the store is away
+GRACE = 15.0  # seconds a verified token stays good after the store last said what is revoked
 PATIENCE = 0.5  # seconds the holder of such a token waits for a store that does not answer
 USE_KEPT = 60.0  # seconds between two notes in the store that a token is used
 MAX_KNOWN = 10_000  # verified tokens a worker remembers
@@ -56,7 +57,6 @@ class _Known(NamedTuple):
 
     until: float  # believed so long without asking the store
     principal: Principal
-    checked: float  # when the store last vouched for it
     expires: float
     id: str | None
 
@@ -73,14 +73,14 @@ class Verifier:
         signed: Signed | None = None,
     ) -> None:
         self.tokens = Tokens(store, bus, settings.token_key)
-        self.denied = Denied(store, bus, self.tokens, self._drop)
+        self.denied = Denied(store, bus, self.tokens, self._drop, clock)
         self._signed = signed
         self._clock = clock
         self._node = settings.node_name
         self._issued = bool(settings.token_key)
         self._resource = _canonical(settings.public_url) if settings.public_url else None
         self._static = {
-            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, math.inf, None)
+            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, None)
             for token, name in ((settings.token, "static"), (settings.smoke_token, SMOKE))
             if token
         }
@@ -149,13 +149,14 @@ class Verifier:
     async def _ask(self, digest: bytes, token: str) -> Principal | None:
         known = self._known.get(digest)
         now = self._clock()  # before the store reads: a revocation after that must end what is believed
-        end = 0.0 if known is None else min(known.checked + STORE_AWAY_GRACE, known.expires)
         try:
-            async with asyncio.timeout(PATIENCE if now < end else None):
+            async with asyncio.timeout(PATIENCE if known is not None and now < self._end(known.expires) else None):
+                await self._informed()
                 record = await self.tokens.find(token)
         except (StoreUnavailable, TimeoutError) as error:
             now = self._clock()
-            if known is None or now >= end or digest not in self._known:  # or revoked meanwhile
+            # Gone from there, it was revoked meanwhile.
+            if known is None or now >= (end := self._end(known.expires)) or digest not in self._known:
                 raise StoreUnavailable(str(error) or "the store is slow") from None
             # Believed for another while, or each request would wait for a store that does not answer.
             self._known[digest] = known._replace(until=min(now + POSITIVE_CACHE, end))
@@ -171,26 +172,34 @@ class Verifier:
     async def _check(self, signed: Signed, digest: bytes, token: str) -> Principal | None:
         now = self._clock()
         claims = await signed.check(token)
-        if (
-            claims is None
-            or not any(self._is_us(audience) for audience in claims.audiences)
-            or (claims.issuer is None and claims.id in self.denied)
-        ):
+        if claims is None or not any(self._is_us(audience) for audience in claims.audiences):
             self._forget(digest)
             return None
-        name = claims.subject if claims.issuer is None else f"{claims.issuer}:{claims.subject}"
-        if name in RESERVED:
+        if claims.issuer is None:
+            await self._informed()
+        name, id = (claims.subject, claims.id) if claims.issuer is None else (f"{claims.issuer}:{claims.subject}", None)
+        if name in RESERVED or (id is not None and id in self.denied):
+            self._forget(digest)
             return None
         found = Principal(name, claims.scopes & frozenset(ALL_SCOPES))
-        id = claims.id if claims.issuer is None else None
         return self._remember(digest, found, now, now + claims.expires - time.time(), id)
+
+    async def _informed(self) -> None:
+        """Return when this worker knows what is revoked. Raises: StoreUnavailable."""
+        if self._clock() >= self.denied.confirmed + GRACE:
+            await self.denied.look()
+
+    def _end(self, expires: float) -> float:
+        """Until when a token that expires then is good if the store says nothing any more."""
+        return min(self.denied.confirmed + GRACE, expires)
 
     def _remember(self, digest: bytes, found: Principal, now: float, expires: float, id: str | None) -> Principal:
         if len(self._known) >= MAX_KNOWN:
             # Bounded; the next request of each caller asks the store once.
             self._known = dict(self._static)
             self._of_id.clear()
-        self._known[digest] = _Known(min(now + POSITIVE_CACHE, expires), found, now, expires, id)
+        until = min(now + POSITIVE_CACHE, expires if id is None else self._end(expires))
+        self._known[digest] = _Known(until, found, expires, id)
         if id is not None:
             self._of_id.setdefault(id, set()).add(digest)
         return found

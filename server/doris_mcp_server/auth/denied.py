@@ -6,6 +6,7 @@ a FLUSHALL, a restored backup), the workers that know it put it back.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 from doris_mcp_server.auth.opaque import REVOKED, Tokens
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.observe import event
-from doris_mcp_server.state import Store
+from doris_mcp_server.state import Grown, Store
 from doris_mcp_server.state.bus import DENIED, LISTENING, Bell, Bus
 
 POLL = 1.0  # seconds between looks
@@ -22,9 +23,21 @@ _AT_ONCE = 1_000  # ids written in one go
 
 
 class Denied:
-    """The revoked ids. `drop` is told those that are new, as soon as they are known."""
+    """The revoked ids. `drop` is told those that are new, as soon as they are known. `clock` counts seconds.
 
-    def __init__(self, store: Store, bus: Bus, tokens: Tokens, drop: Callable[[Iterable[str]], None]) -> None:
+    `confirmed` is when this worker last knew that it knows them all.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        tokens: Tokens,
+        drop: Callable[[Iterable[str]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.confirmed = -math.inf
+        self._clock = clock
         self._store = store
         self._tokens = tokens
         self._drop = drop
@@ -48,9 +61,13 @@ class Denied:
 
     async def look(self) -> None:
         """Learn what the store has, and teach it what it lost. Raises: StoreUnavailable."""
+        asked = self._clock()
         grown = await self._store.grown(REVOKED, self._mark)
-        if grown is None:
-            return
+        if grown is not None:
+            await self._take_in(grown)
+        self.confirmed = asked
+
+    async def _take_in(self, grown: Grown) -> None:
         self._learn(grown.until)
         now = time.time()
         self._until = {id: until for id, until in self._until.items() if until > now}

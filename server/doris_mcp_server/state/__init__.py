@@ -54,7 +54,8 @@ class Store(Protocol):
         """Add members to a set. Each stays until its time (Unix, seconds), and nobody can take it out before."""
 
     async def grown(self, name: str, mark: str | None) -> Grown | None:
-        """The set, None while it is as it was at `mark`."""
+        """The set, None while it is as it was at `mark`. A store that is cut off from the others does not answer this:
+        what it knows may be the past."""
 
     async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
         """Take up to `wanted` permits out of a bucket into which `rate` a second fall, up to `burst`.

@@ -141,6 +141,7 @@ class Primary:
         user, hosts, name = _split(rest)
         to_sentinel = {
             "password": settings.redis_sentinel_password or None,
+            "decode_responses": True,
             "socket_timeout": _SENTINEL_LIMIT,
             "socket_connect_timeout": _SENTINEL_LIMIT,
             **tls,
@@ -177,10 +178,12 @@ class _Sentinels(Sentinel):
     async def _ask(self, sentinel: Client, name: str) -> tuple[int, str, int] | None:
         try:
             async with asyncio.timeout(_SENTINEL_LIMIT):
-                state = cast("dict[str, Any]", await sentinel.sentinel_master(name))
-        except (failed.RedisError, OSError, TimeoutError):
+                epoch = cast("dict[str, Any]", await sentinel.sentinel_master(name))["config-epoch"]
+                # While a failover is under way, only this one tells of the new primary.
+                host, port = cast("tuple[str, int]", await sentinel.sentinel_get_master_addr_by_name(name))
+        except (failed.RedisError, OSError, TimeoutError, TypeError):
             return None
-        return state["config-epoch"], state["ip"], state["port"]
+        return epoch, host, port
 
 
 def _split(rest: str) -> tuple[str | None, list[tuple[str, int]], str]:

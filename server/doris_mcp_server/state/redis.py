@@ -53,10 +53,12 @@ if redis.call('ZADD', KEYS[1], 'GT', 'CH', unpack(ARGV, 2)) > 0 then redis.call(
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now / 1000)
 """
 )
-# KEYS: set, mark. ARGV: the mark that is known.
+# KEYS: set, mark, a key to write. ARGV: the mark that is known. A primary that was cut off from its replicas reads as
+# always and refuses to write (min-replicas-to-write), so whoever has to know the present writes.
 _GROWN: Final = (
     _NOW
     + """
+redis.call('SET', KEYS[3], now)
 local mark = redis.call('GET', KEYS[2]) or ''
 if mark == ARGV[1] then return false end
 return {mark, redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now / 1000, '+inf', 'WITHSCORES')}
@@ -118,7 +120,7 @@ class RedisStore:
         await self._run("grow", keys, [secrets.token_hex(8), *members], durable)
 
     async def grown(self, name: str, mark: str | None) -> Grown | None:
-        keys = [PREFIX + name, f"{PREFIX}{name}/mark"]
+        keys = [PREFIX + name, f"{PREFIX}{name}/mark", f"{PREFIX}{name}/asked"]
         found = await self._run("grown", keys, ["none" if mark is None else mark], False)
         if found is None:
             return None

@@ -24,6 +24,11 @@ def execute(name: str, sql: str, session: str | None = None, *, modern: bool) ->
     return "POST", {"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": params}, headers
 
 
+def tools(name: str) -> Asking:
+    """What tools there are."""
+    return _modern(name, "tools/list", {}, {})
+
+
 def initialize() -> Asking:
     """How a session begins; its id is in the header `mcp-session-id` of the answer."""
     params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": _CLIENT}
