@@ -6,8 +6,8 @@ ordinary request awaits nothing on this way.
 
 import asyncio
 import contextlib
-import os
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 

@@ -70,6 +70,16 @@ class Centre:
         text = await self.text(number)
         return None if text is None else unseal(text, self._token_key, number)
 
+    async def history(self) -> list[Version]:
+        """All that are kept, the oldest first; in the place of one that cannot be read one that says so."""
+        return [self._read(number, text) for number, text in (await self.found()).items()]
+
+    def _read(self, number: int, text: str) -> Version:
+        try:
+            return unseal(text, self._token_key, number)
+        except SettingsUnreadable as error:
+            return Version(number, comment=f"cannot be read: {error.message}")
+
     async def write(self, version: Version) -> bool:
         """Make this the newest one, on every replica; False, and nothing written, where its number is taken.
 

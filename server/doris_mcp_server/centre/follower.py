@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from doris_mcp_server.centre import NOTHING, Centre, Version, changes, seal, unseal
 from doris_mcp_server.centre.copy import Copy
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import ServerError, SettingsUnreadable, StoreUnavailable
+from doris_mcp_server.errors import SettingsUnreadable, StoreUnavailable
 from doris_mcp_server.observe import event
 from doris_mcp_server.overrides import HOT, bearable, is_hot
 from doris_mcp_server.state import Store
@@ -23,8 +23,8 @@ from doris_mcp_server.state.bus import LISTENING, SETTINGS_WRITTEN, Bell, Bus
 if TYPE_CHECKING:
     from doris_mcp_server.observe import Instruments
 
+LATER = "Try again in a moment."
 POLL = 0.5  # seconds between looks at the store; a new version is also told of
-_UNKNOWN = ServerError("this server has not read the fleet's settings yet", hint="Try again in a moment.")
 
 Apply = Callable[[Settings], None]
 """Uses the hot ones of these settings from now on."""
@@ -86,9 +86,10 @@ class Follower:
         """For `ctl status`: the version in force, the one its cold settings are of, what does not fit this host."""
         return {"version": self.version.number, "started": self.started.number, "refused": sorted(self._refused)}
 
-    def unknown(self) -> ServerError:
+    def unknown(self) -> StoreUnavailable:
         """Why no tool may be called yet."""
-        return self._problem or _UNKNOWN
+        reason = self._problem.message if self._problem else "the store has not answered yet"
+        return StoreUnavailable(f"This server does not know the fleet's settings: {reason}", hint=LATER)
 
     def show(self, to: "Instruments") -> None:
         """Bring the metrics up to date."""
