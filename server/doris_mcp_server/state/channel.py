@@ -41,6 +41,9 @@ class Channel:
                 await self._hear()
                 deaf = False
             except (failed.RedisError, OSError, TimeoutError) as error:
+                # A connection that ends at the same moment makes redis-py lose the word that this task is to end.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 if not deaf:
                     event("other hosts not heard", level=logging.WARNING, reason=str(error) or "no answer in time")
                 deaf = True
