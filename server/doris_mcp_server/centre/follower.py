@@ -41,6 +41,7 @@ class Follower:
         self._centre = Centre(store, base.token_key)
         self._copy = Copy(base)
         self._news = Bell(bus, SETTINGS_WRITTEN, LISTENING)
+        bus.subscribe(LISTENING, self._ask_anew)
         self._followed = bool(base.token_key)  # without it nothing in the store could be read
         self._apply: Apply | None = None
         self._outcomes: Counter[str] = Counter()
@@ -115,6 +116,10 @@ class Follower:
         elif not self.known:
             self._take(NOTHING, seal(NOTHING, self._base.token_key))
         self._asked = True
+
+    def _ask_anew(self, _: object) -> None:
+        """The store was out of hearing: it may have gone on by more versions than it keeps."""
+        self._asked = False
 
     async def _news_in_store(self) -> bool:
         """Whether the store has another version than at the last look, or lost the newest."""

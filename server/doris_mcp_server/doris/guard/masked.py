@@ -50,6 +50,8 @@ def _is_named(token: Token, masked: frozenset[str]) -> bool:
     if token.kind not in ("word", "name"):
         return False
     name = fold(bare(token))
+    if token.kind == "word" and not masked.isdisjoint(name.split("@")):  # which is no part of a name to Doris
+        return True
     return name in masked or name.startswith("__doris_") or (token.kind == "word" and name == "index")
 
 
