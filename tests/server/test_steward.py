@@ -270,7 +270,7 @@ async def test_a_change_reaches_every_worker_of_every_host_and_no_request_notice
     headers = {"accept": "text/event-stream", "mcp-protocol-version": "2025-11-25", "mcp-session-id": session}
     async with http.get(fleet[-1].url + "/mcp", headers=headers | BEARER) as stream:
         assert await stream.content.readline() == b": open\r\n"
-        running = asyncio.create_task(on_each_worker(fleet[:1], query("SELECT sleep(1)")))
+        running = asyncio.create_task(on_each_worker(fleet[:1], query("SELECT sleep(0.1)")))
         change = (
             "DORIS_MCP_MAX_ROWS=3",
             "DORIS_MCP_DISABLED_TOOLS=list_clusters",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from doris_mcp_server.clusters import Caller
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.doris.rows import Column as RowColumn
 from doris_mcp_server.errors import StatementRefused
@@ -117,7 +118,7 @@ class Recorder:
 async def test_while_tables_are_closed_a_name_means_the_same_to_doris() -> None:
     doris = Recorder()
     limits = Limits(LIMIT, 100, 1 << 20)
-    context = Context(doris, limits, "t", rules=Rules(ALLOWED))  # type: ignore[arg-type]
+    context = Context(doris, limits, Caller("t"), rules=Rules(ALLOWED))  # type: ignore[arg-type]
     await call(context, "execute_query", sql="SELECT * FROM customer")
     await call(context, "execute_query", sql="SELECT * FROM clicks", catalog="lake", database="raw")
     await call(context, "explain_query", sql="SELECT * FROM ops.t", database="ssb")
@@ -215,7 +216,7 @@ async def test_a_null_is_masked_too_and_a_kept_result_was() -> None:
     doris = Recorder((1, None), (2, "12"), columns=("id", "C_Phone"))
     results = ResultCache(seconds=60, max_bytes=1 << 20)
     limits = Limits(LIMIT, 100, 1 << 20)
-    context = Context(doris, limits, "t", results=results, rules=Rules((), ("c_phone",)))  # type: ignore[arg-type]
+    context = Context(doris, limits, Caller("t"), results=results, rules=Rules((), ("c_phone",)))  # type: ignore[arg-type]
     for _ in range(2):
         answer = await call(context, "execute_query", sql="SELECT * FROM customer")
         assert [list(row) for row in answer["rows"]] == [[1, "***"], [2, "***"]]

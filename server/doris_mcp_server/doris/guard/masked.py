@@ -70,9 +70,11 @@ def _wrong(node: exp.Expr, plain: bool) -> str | None:
     if isinstance(node, exp.Star):
         return None if _is_item(node) or _is_counted(node) else "A * in an expression"
     if isinstance(node, exp.Select):
-        stars = any(item.is_star for item in node.expressions)
+        stars = [item for item in node.expressions if item.is_star]
         if stars and not _keeps_names(node):
             return "A * where columns go by their place"
+        if stars and node.parent is not None and not _is_of_one_table(node, stars):
+            return "A * in a subquery with two columns of one name"
         if (stars or (plain and node.parent is None)) and (node.args.get("distinct") or node.args.get("group")):
             return "DISTINCT or GROUP BY"
     if isinstance(node, exp.TableAlias) and node.columns and not _is_made_up(node.parent):
@@ -99,6 +101,11 @@ def _keeps_names(select: exp.Select) -> bool:
     while isinstance(within, exp.Subquery):
         within = within.parent
     return within is None or isinstance(within, exp.CTE | exp.From | exp.Join | exp.Exists)
+
+
+def _is_of_one_table(select: exp.Select, stars: list[exp.Expr]) -> bool:
+    """Two columns of one name would get other names, if such a subquery runs at all."""
+    return len(stars) == 1 and (isinstance(stars[0], exp.Column) or not select.args.get("joins"))
 
 
 def _is_made_up(source: exp.Expr | None) -> bool:
