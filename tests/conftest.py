@@ -55,7 +55,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return "http://" + next(line["address"] for line in self.lines if line["message"] == "listening")
+        return "http://" + str(next(line["address"] for line in self.lines if line["message"] == "listening"))
 
     @property
     def ctl(self) -> str:

@@ -249,8 +249,13 @@ class Application:
 
     async def _health_page(self, scope: Scope, receive: Receive, send: Send) -> int:
         status, words = self.state()
-        page = {"status": words, "checks": self._health.report(), "node": self._node, "release": RELEASE}
-        page["worker"] = os.getpid()  # behind one port there are several
+        page = {
+            "status": words,
+            "checks": self._health.report(),
+            "node": self._node,
+            "worker": os.getpid(),  # behind one port there are several
+            "release": RELEASE,
+        }
         return await self._page(send, status, page)
 
     def state(self) -> tuple[int, str]:

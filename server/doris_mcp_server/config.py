@@ -206,6 +206,11 @@ class Settings(BaseModel):
         return self.host not in LOOPBACK
 
     @property
+    def asks_for_tokens(self) -> bool:
+        """Whether anything is set that makes a token good."""
+        return bool(self.token or self.token_key or self.issuers)
+
+    @property
     def worker_count(self) -> int:
         """How many worker processes to run. WORKERS=0 asks for one a CPU; left out, it depends on ENVIRONMENT."""
         cpus = len(os.sched_getaffinity(0))
@@ -369,11 +374,10 @@ def _check_serving(settings: Settings) -> None:
             "DORIS_MCP_ISSUERS is set but DORIS_MCP_PUBLIC_URL is not: signed tokens must be meant for this server",
             hint="set DORIS_MCP_PUBLIC_URL to the address clients use, up to and with /mcp",
         )
-    checked = settings.token or settings.redis_url or settings.issuers
-    if settings.transport == "http" and settings.beyond_loopback and not checked:
+    if settings.transport == "http" and settings.beyond_loopback and not settings.asks_for_tokens:
         raise ConfigError(
             f"SERVER_HOST={settings.host} is reachable from other machines, but no bearer token is configured",
-            hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or REDIS_URL and issue tokens with "
+            hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or DORIS_MCP_TOKEN_KEY and issue tokens with "
             "`doris-mcp-server token issue`, or listen on 127.0.0.1",
         )
 

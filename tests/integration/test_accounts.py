@@ -9,7 +9,12 @@ import pytest
 import pytest_asyncio
 
 from doris_mcp_server import sandbox
+from doris_mcp_server.auth import ALL_SCOPES
+from doris_mcp_server.auth.opaque import Tokens
+from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.sandbox.options import Options
+from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.local import LocalStore
 from doris_mcp_server.tools import TOOLS
 
 from ..conftest import LIMIT, Running, serving
@@ -18,6 +23,7 @@ from ..server.conftest import legacy, modern
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WEAK, STRONG = "weak-token-0123456789", "strong-token-0123456789"  # principals `static` and `smoke`
+TOKEN_KEY = "ab" * 32
 SQL = "SELECT count(*) FROM {}"
 
 
@@ -41,11 +47,27 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     }
     closed = main | {"principals": {"smoke": "strong"}, "default_account": None}
     (folder / "clusters.json").write_text(json.dumps({"main": main, "closed": closed}))
-    variables = {"DORIS_MCP_TOKEN": WEAK, "DORIS_MCP_SMOKE_TOKEN": STRONG}
+    variables = {
+        "DORIS_MCP_TOKEN": WEAK,
+        "DORIS_MCP_SMOKE_TOKEN": STRONG,
+        "DORIS_MCP_TOKEN_KEY": TOKEN_KEY,
+        "DORIS_MCP_STATE_DIR": str(folder),
+    }
     async with serving(folder, DORIS_MCP_CLUSTERS_FILE=str(folder / "clusters.json"), **variables) as running:
         await running.said("doris answers")
         yield running
     await engine.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def bound(server: Running) -> str:
+    """A token bound to the weak account at `closed`, whose operator names nobody but `smoke` there."""
+    store = LocalStore(str(server.runtime))
+    account = Account(user="weak", password="weak-password", database="ssb")
+    tokens = Tokens(store, Bus(), TOKEN_KEY)
+    token, _ = await tokens.issue("ann", ALL_SCOPES, None, bound=Bound(cluster="closed", account=account))
+    await store.close()
+    return token
 
 
 async def call(server: Running, token: str, name: str, era: Any = modern, **arguments: Any) -> Any:
@@ -131,6 +153,17 @@ async def test_a_cluster_without_an_account_for_it_is_closed(server: Running) ->
         error = (await call(server, WEAK, "execute_query", sql=SQL.format("customer"), cluster=cluster))["error"]
         assert error["kind"] == "invalid_argument"
         assert words in error["message"]
+
+
+@pytest.mark.parametrize("era", [modern, legacy])
+async def test_the_account_of_a_token_goes_before_what_clusters_say(server: Running, bound: str, era: Any) -> None:
+    assert [each["name"] for each in (await call(server, bound, "list_clusters", era))["clusters"]] == ["closed"]
+    there = {"cluster": "closed"}
+    assert "rows" in await call(server, bound, "execute_query", era, sql=SQL.format("customer"), **there)
+    refused = await call(server, bound, "execute_query", era, sql=SQL.format("lineorder"), **there)
+    assert refused["error"]["kind"] == "query_failed"
+    error = (await call(server, bound, "execute_query", era, sql=SQL.format("customer")))["error"]
+    assert "no Doris account is bound to you at the cluster main" in error["message"]
 
 
 @pytest.mark.parametrize("sql", ["SET ROLE 'admin'", "SHOW GRANTS FOR 'root'", "SELECT 1; SET PASSWORD = 'x'", "USE x"])

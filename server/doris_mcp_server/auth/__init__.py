@@ -92,9 +92,7 @@ class Verifier:
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
         self._used: dict[str, float] = {}  # when the store was last told that a token is used
         self._notes: set[asyncio.Task[None]] = set()
-        self.required = bool(
-            settings.token or settings.redis_url or settings.token_key or settings.issuers or settings.beyond_loopback
-        )
+        self.required = settings.asks_for_tokens or settings.beyond_loopback
 
     def warm(self, authorization: bytes) -> Principal | None:
         """The caller behind the value of the one Authorization header, if that is known without asking anybody.

@@ -20,6 +20,7 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
 
 BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2-3
+DURABLE_BUDGET = 12.0  # seconds for one that waits for replicas: one that hangs is given up by its primary after 10
 LOOK = 1.0  # seconds between looks where the primary is
 _ACKNOWLEDGED = 0.8  # seconds replicas have to take over a write
 _SENTINEL_LIMIT = 0.5  # seconds one Sentinel has to answer
@@ -39,15 +40,15 @@ class Primary:
         self.client = self._connect(settings)
         self.moved = 0  # how often it was found elsewhere
 
-    async def call(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, operation: Callable[[], Awaitable[T]], budget: float | None = None) -> T:
         """Run `operation` until it works, asking Sentinel anew for the primary.
 
-        Raises: StoreUnavailable when BUDGET is spent, or nothing can help.
+        Raises: StoreUnavailable when the budget (BUDGET, in seconds) is spent, or nothing can help.
         """
         pause = 0.02
         problem: Exception | None = None
         try:
-            async with asyncio.timeout(BUDGET):
+            async with asyncio.timeout(BUDGET if budget is None else budget):
                 while True:
                     try:
                         return await operation()
@@ -88,7 +89,7 @@ class Primary:
                         raise _NotYet(f"{have} of {max(replicas, 1)} replicas have the write")
                 return done
 
-        return await self.call(attempt)
+        return await self.call(attempt, DURABLE_BUDGET)
 
     async def follow(self) -> None:
         """See once a second where Sentinel says the primary is, and leave the one before, until cancelled."""

@@ -250,12 +250,12 @@ async def test_without_a_replica_that_has_it_nothing_is_acknowledged(
     store = open_store(settings(fleet.url))
     try:
         fleet.replica.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(primary_module, "BUDGET", 1.5)
+        monkeypatch.setattr(primary_module, "DURABLE_BUDGET", 1.5)
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
             await store.put("token/one", "1", durable=True)
         await store.put("token/two", "2")
         fleet.replica.send_signal(signal.SIGCONT)
-        monkeypatch.setattr(primary_module, "BUDGET", LIMIT)
+        monkeypatch.setattr(primary_module, "DURABLE_BUDGET", LIMIT)
         assert await store.take("token/two", durable=True) == "2"
         assert await fleet.on_replica("token/two") is None
     finally:
