@@ -182,6 +182,7 @@ def _serve(args: argparse.Namespace) -> int:
     from doris_mcp_server.observe import configure_logging
 
     settings = load(_flags(args))
+    _check_tools(settings)
     configure_logging(settings.log_level)
     if getattr(args, "sandbox", False):
         from doris_mcp_server.sandbox import beside
@@ -207,10 +208,18 @@ def _check_config(args: argparse.Namespace) -> int:
     from doris_mcp_server.config import load
 
     settings = load(_flags(args), _environment(args))
+    _check_tools(settings)
     print(
         f"settings are good: {settings.transport} on {settings.host}:{settings.port}, {settings.worker_count} workers"
     )
     return 0
+
+
+def _check_tools(settings: "Settings") -> None:
+    if settings.disabled_tools:  # else nobody waits for the tools to be imported
+        from doris_mcp_server.tools import check_disabled
+
+        check_disabled(settings.disabled_tools)
 
 
 def _environment(args: argparse.Namespace) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """What the configuration centre may set, and what comes of it on a host."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from doris_mcp_server.app import App
@@ -102,3 +105,10 @@ async def test_every_hot_setting_is_taken_by_a_running_worker_and_no_other_is() 
     app.apply(watched)  # type: ignore[arg-type]
     await app.close()
     assert watched.used == HOT
+
+
+def test_the_document_lists_every_hot_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    row = next(line for line in page.splitlines() if "| at once, on every worker" in line)
+    listed = {name.replace("…", "DORIS_MCP") for name in re.findall(r"`((?:…_)?[A-Z][A-Z_]+)`", row)}
+    assert listed == {variable.name for variable in ENVIRONMENT.values() if variable.field in HOT}
