@@ -5,7 +5,8 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis.asyncio as aioredis
@@ -37,6 +38,48 @@ def daemon(directory: Path, name: str, config: str, *args: str) -> Iterator[subp
     finally:
         process.kill()
         process.wait()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A primary, its replica and the Sentinel that watches them as `fleet`, half a second of silence long."""
+
+    primary: subprocess.Popen[bytes]
+    primary_port: int
+    replica_port: int
+    sentinel_port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.sentinel_port}/fleet"
+
+
+@contextlib.asynccontextmanager
+async def watched(directory: Path) -> AsyncIterator[Watched]:
+    """Redis behind Sentinel; when it is there, the Sentinel knows the replica."""
+    first, second, sentinel = free_port(), free_port(), free_port()
+    common = f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\nrepl-diskless-sync-delay 0"
+    for name in ("a", "b"):
+        (directory / name).mkdir()
+    with contextlib.ExitStack() as stack:
+        primary = stack.enter_context(daemon(directory / "a", "redis", f"port {first}\n{common}"))
+        await answers(first)
+        stack.enter_context(daemon(directory / "b", "redis", f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"))
+        await answers(second)
+        watch = (
+            f"port {sentinel}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel auth-pass fleet {PASSWORD}\n"
+            "sentinel down-after-milliseconds fleet 500\nsentinel failover-timeout fleet 5000"
+        )
+        stack.enter_context(daemon(directory, "sentinel", watch, "--sentinel"))
+        await answers(sentinel, None)
+        asker = aioredis.Redis(port=sentinel, decode_responses=True)
+        try:
+            async with asyncio.timeout(LIMIT):
+                while (await asker.sentinel_master("fleet"))["num-slaves"] < 1:
+                    await asyncio.sleep(0.05)
+        finally:
+            await asker.aclose()
+        yield Watched(primary, first, second, sentinel)
 
 
 async def answers(port: int, password: str | None = PASSWORD) -> None:

@@ -1,8 +1,10 @@
 """The composition root: builds everything of one worker once, and closes it in reverse, each step bounded."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import time as wall
 from typing import Any
 
 from doris_mcp_server import RELEASE
@@ -21,13 +23,16 @@ from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys.rotation import Rotation
+from doris_mcp_server.oauth import OAuth
 from doris_mcp_server.observe import Metrics, set_level
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import Calls, MakeContext
+from doris_mcp_server.registry import Member, Registry
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.figures import Figures as StoreFigures
 from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 from doris_mcp_server.tools.cache import ResultCache
@@ -43,6 +48,9 @@ class App:
 
     def __init__(self, base: Settings) -> None:
         """`base` are the host's own settings; what the fleet's say comes over them."""
+        self.slot = 0  # its place among the workers of its host
+        self.address = ""  # where it listens, once it does
+        self._born = wall()
         self.bus = Bus()
         self.store = open_store(base, self.bus)
         self.follower = Follower(base, self.store, self.bus)
@@ -60,9 +68,11 @@ class App:
             http=HTTPLimits(settings.fe_http_timeout, settings.fe_http_max_bytes),
         )
         self.rotation = Rotation(settings, self.store, self.bus)
+        self.registry = Registry(self.store, self._member)
         checks = _checks(self.routes)
+        store = Check("store", self.store.ping, "store")
         if settings.redis_url:
-            checks.append(Check("store", self.store.ping, "store"))
+            checks.append(store)
         if settings.token_key:
             checks.append(Check("keyring", self.rotation.check, "keyring"))
             checks.append(Check("settings", self.follower.check, "settings"))
@@ -70,11 +80,12 @@ class App:
         admission = Admission(**_admitted(settings))
         self.metrics.sources += [
             Figures(self.routes).show,
+            StoreFigures(self.store, lambda: store.ok or not settings.redis_url).show,
+            lambda to: to.revoked.set(len(self.verifier.denied)),
             self.rotation.show,
             self.follower.show,
             lambda to: to.waiting.set(admission.waiting),
         ]
-        calls = Calls(self._nothing_yet, admission, self.metrics)
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -85,6 +96,17 @@ class App:
             node=settings.node_name,
         )
         self.verifier = Verifier(settings, self.store, self.bus, signed=Signed(settings, self.rotation.issuer_keys))
+        self.oauth = None
+        if settings.oauth:
+            self.oauth = OAuth(
+                settings,
+                store=self.store,
+                verifier=self.verifier,
+                routes=self.routes,
+                keys=keys,
+                metrics=self.metrics,
+            )
+        calls = Calls(self._nothing_yet, admission, self.metrics, self.oauth.refused if self.oauth else None)
         resources = Resources(settings)
         self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
@@ -97,6 +119,7 @@ class App:
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,
+            oauth=self.oauth,
         )
         self.steps = Steps(settings.drain_seconds, self.metrics)
         # Whoever uses a hot setting takes its new value here. What runs goes on with what it began with.
@@ -174,10 +197,33 @@ class App:
     async def close(self) -> None:
         """The rest, from the outside to the inside. A step that fails or hangs keeps none of the others waiting."""
         run = self.steps.run
-        await run("background", self.protocol.close(), CLOSE_LIMIT)
+        await run("background", self._end_background(), CLOSE_LIMIT)
         await run("sessions", self.sessions.close(), CLOSE_LIMIT)
         await run("doris", self.routes.close(CLOSE_LIMIT), CLOSE_LIMIT + 0.5)
         await run("store", self.store.close(), CLOSE_LIMIT)
+
+    async def _end_background(self) -> None:
+        await asyncio.gather(self.protocol.close(), self.registry.close())
+
+    def _member(self) -> Member:
+        """This worker, as the others may know it."""
+        state = self.asgi.state()[1] if self.address else "starting"
+        return Member(
+            node=self.settings.node_name,
+            pid=os.getpid(),
+            slot=self.slot,
+            release=RELEASE,
+            state=state,
+            started=self._born,
+            reasons=tuple(self.health.reasons) if state == "not_ready" else (),
+            inflight=self.gate.inflight,
+            streams=self.gate.streams,
+            address=self.address,
+            config=self.settings.config_digest,
+            settings=self.follower.version.number,
+            settings_started=self.follower.started.number,
+            **self.rotation.status(),
+        )
 
     def _nothing_yet(self, caller: Caller, cluster: str | None) -> Context:
         raise self.follower.unknown()

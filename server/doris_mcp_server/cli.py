@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,14 @@ def parser() -> argparse.ArgumentParser:
     drain = verbs.add_parser("drain", help="let no request in until the lease ends, or undrain")
     drain.add_argument("--for", dest="seconds", type=duration, default=120.0, metavar="120s", help="lease (1s to 1h)")
     drain.add_argument("--wait", type=duration, metavar="30s", help="wait until nothing is in flight; exit 3 if not")
-    verbs.add_parser("undrain", help="serve again")
+    undrain = verbs.add_parser("undrain", help="serve again")
+    for verb in (drain, undrain):
+        verb.add_argument(
+            "--by",
+            default=os.environ.get("DORIS_MCP_CTL_BY") or ctl.person(os.environ),
+            metavar="NAME",
+            help="who does it: the person at the keyboard; play:… leaves alone what a person drained",
+        )
     verbs.add_parser("reload", help="replace each worker, the new one first")
     for verb in (*verbs.choices.values(), verbs.add_parser("status", help="what this host is doing")):
         verb.add_argument("--json", action="store_true", help="for scripts")
@@ -91,7 +99,16 @@ def parser() -> argparse.ArgumentParser:
             "--overlap", type=duration, metavar="24h", help="how long the one before opens (the longest session)"
         )
     deeds.add_parser("retire", help="drop a previous key: what it sealed opens no more").add_argument("id")
-    for action in (*actions.choices.values(), *deeds.choices.values()):
+    session = commands.add_parser("session", help="list and end the sessions of clients")
+    sittings = session.add_subparsers(dest="action", required=True)
+    listing = sittings.add_parser("list", help="sessions in use, once they are five seconds old")
+    listing.add_argument("--principal", help="of this caller only")
+    ending = sittings.add_parser("end", help="end one, or all of a caller, on every host")
+    which = ending.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="as `session list` shows it")
+    which.add_argument("--principal", help="all of this caller")
+    fleet = commands.add_parser("fleet", help="who serves, on all hosts")
+    for action in (*actions.choices.values(), *deeds.choices.values(), *sittings.choices.values(), fleet):
         action.add_argument("--json", action="store_true", help="for scripts")
         action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
@@ -245,6 +262,8 @@ def _ctl(args: argparse.Namespace) -> int:
     request: dict[str, Any] = {"do": args.verb}
     if args.verb == "drain":
         request["for"] = args.seconds
+    if args.verb in ("drain", "undrain"):
+        request["by"] = args.by
     status = asyncio.run(ctl.ask(args.socket, request))
     if args.verb == "drain" and args.wait:
         status = asyncio.run(ctl.drained(args.socket, args.wait))
@@ -263,7 +282,9 @@ def _in_words(status: dict[str, Any]) -> str:
     if (settings := status["settings"]) and settings["version"]:
         lines.append(f"  settings {settings['version']}, began with {settings['started']}")
     if status["drained_until"]:
-        lines.append(f"  drained until {status['drained_until']}")
+        # The server that answers may be older than this command, while a release is replaced.
+        by = f" by {status['drained_by']}" if status.get("drained_by") else ""
+        lines.append(f"  drained until {status['drained_until']}{by}")
     lines += [f"  {reason}" for reason in status["reasons"]]
     return "\n".join(lines + [_worker_in_words(worker) for worker in (*status["workers"], *status["missing"])])
 
@@ -282,20 +303,17 @@ def _worker_in_words(worker: dict[str, Any]) -> str:
     return line
 
 
-def _token(args: argparse.Namespace) -> int:
-    from doris_mcp_server import tokens
-    from doris_mcp_server.config import load
+def _on_the_store(module: str) -> Callable[[argparse.Namespace], int]:
+    """A command that looks at, or changes, what the fleet shares: `run` of that module."""
 
-    settings = load(environ=_environment(args), serving=False)
-    return asyncio.run(tokens.run(args, settings))
+    def command(args: argparse.Namespace) -> int:
+        from doris_mcp_server.config import load
 
+        settings = load(environ=_environment(args), serving=False)
+        code: int = asyncio.run(importlib.import_module(f"doris_mcp_server.{module}").run(args, settings))
+        return code
 
-def _keys(args: argparse.Namespace) -> int:
-    from doris_mcp_server import locksmith
-    from doris_mcp_server.config import load
-
-    settings = load(environ=_environment(args), serving=False)
-    return asyncio.run(locksmith.run(args, settings))
+    return command
 
 
 def _config(args: argparse.Namespace) -> int:
@@ -327,9 +345,11 @@ _COMMANDS = {
     "check-config": _check_config,
     "sandbox": _sandbox,
     "ctl": _ctl,
-    "token": _token,
-    "keys": _keys,
+    "token": _on_the_store("tokens"),
+    "keys": _on_the_store("locksmith"),
     "config": _config,
+    "session": _on_the_store("usher"),
+    "fleet": _on_the_store("fleet"),
     "smoke": _smoke,
     "guard": _guard,
     "version": _version,

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -111,6 +112,7 @@ class Settings(BaseModel):
     public_url: str = Field("", json_schema_extra=_env("DORIS_MCP_PUBLIC_URL"))
     authorization_servers: Words = Field((), json_schema_extra=_env("DORIS_MCP_AUTHORIZATION_SERVERS"))
     issuers: tuple[Issuer, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ISSUERS"))
+    oauth: bool = Field(False, json_schema_extra=_env("DORIS_MCP_OAUTH"))
     session_idle_seconds: int = Field(1800, ge=10, le=604_800, json_schema_extra=_env("DORIS_MCP_SESSION_IDLE_SECONDS"))
     session_max_seconds: int = Field(
         86_400, ge=10, le=2_592_000, json_schema_extra=_env("DORIS_MCP_SESSION_MAX_SECONDS")
@@ -374,11 +376,31 @@ def _check_serving(settings: Settings) -> None:
             "DORIS_MCP_ISSUERS is set but DORIS_MCP_PUBLIC_URL is not: signed tokens must be meant for this server",
             hint="set DORIS_MCP_PUBLIC_URL to the address clients use, up to and with /mcp",
         )
+    if settings.oauth:
+        _check_oauth(settings)
     if settings.transport == "http" and settings.beyond_loopback and not settings.asks_for_tokens:
         raise ConfigError(
             f"SERVER_HOST={settings.host} is reachable from other machines, but no bearer token is configured",
             hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or DORIS_MCP_TOKEN_KEY and issue tokens with "
             "`doris-mcp-server token issue`, or listen on 127.0.0.1",
+        )
+
+
+def _check_oauth(settings: Settings) -> None:
+    needed = {
+        "DORIS_MCP_PUBLIC_URL": (settings.public_url, "the address clients use, up to and with /mcp"),
+        "DORIS_MCP_TOKEN_KEY": (settings.token_key, "the same on every host: openssl rand -hex 32"),
+        "DORIS_HOST": (settings.doris, "the Doris whose accounts log in, or DORIS_MCP_CLUSTERS"),
+    }
+    for name, (value, what) in needed.items():
+        if not value:
+            raise ConfigError(f"DORIS_MCP_OAUTH is set but {name} is not", hint=f"set {name}: {what}")
+    parts = urlsplit(settings.public_url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise ConfigError(
+            f"DORIS_MCP_OAUTH is set and DORIS_MCP_PUBLIC_URL={settings.public_url} is not https: "
+            "passwords would be sent in the clear",
+            hint="give the balancer a certificate, and DORIS_MCP_PUBLIC_URL its https address",
         )
 
 

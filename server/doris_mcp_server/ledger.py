@@ -1,7 +1,6 @@
 """What `doris-mcp-server config` shows: for scripts as JSON, for people in words. Never a secret."""
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,9 +10,9 @@ from doris_mcp_server.centre import Centre, Version, changes
 from doris_mcp_server.config import ENVIRONMENT, Settings, given, unknown
 from doris_mcp_server.errors import ServerError
 from doris_mcp_server.overrides import HOT, OWN, is_hot
+from doris_mcp_server.registry import Member, members
 from doris_mcp_server.state import Store
 
-MEMBERS: Final = "member:v1"  # where the workers of a fleet say who they are
 Shown = dict[str, Any]
 
 
@@ -75,7 +74,7 @@ async def hosts(settings: Settings, centre: Centre, store: Store) -> Shown:
     Hosts are those that say in the store that they serve, and this one.
     """
     newest = await centre.newest()
-    found = _members(await store.find(MEMBERS))
+    found = _in_force(await members(store))
     with contextlib.suppress(ServerError):  # no server runs here
         status = await ctl.ask(settings.ctl_socket or ctl.DEFAULT_SOCKET, {"do": "status"})
         if (here := status.get("settings")) is not None:
@@ -88,15 +87,14 @@ async def hosts(settings: Settings, centre: Centre, store: Store) -> Shown:
     return {**as_json(newest), "hosts": shown}
 
 
-def _members(texts: Mapping[str, str]) -> dict[str, tuple[int, int]]:
-    """By host: the lowest version in force on a worker, and the lowest one began with. Others say nothing of it."""
+def _in_force(workers: list[Member]) -> dict[str, tuple[int, int]]:
+    """By host: the lowest version in force on a worker, and the lowest one began with. Some say nothing of it."""
     found: dict[str, tuple[int, int]] = {}
-    for text in texts.values():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            member = json.loads(text)
-            node, version, started = str(member["node"]), int(member["config"]), int(member["config_started"])
-            before = found.get(node, (version, started))
-            found[node] = min(before[0], version), min(before[1], started)
+    for worker in workers:
+        version, started = worker.settings, worker.settings_started
+        if version is not None and started is not None:
+            before = found.get(worker.node, (version, started))
+            found[worker.node] = min(before[0], version), min(before[1], started)
     return found
 
 

@@ -11,7 +11,7 @@ from doris_mcp_server.errors import InvalidArgument, KeysUnreadable, ServerError
 from doris_mcp_server.keys import configured_keys, derived_key, key_id
 from doris_mcp_server.keys.ring import ISSUER, PLACE, SEAL, Ring, unwrap, wrap
 from doris_mcp_server.keys.rotation import POLL
-from doris_mcp_server.sessions import SKEW
+from doris_mcp_server.sessions.records import SKEW
 from doris_mcp_server.shared import Shared, opened
 from doris_mcp_server.state.bus import KEYS_WRITTEN
 
@@ -23,7 +23,7 @@ UNDER_WAY = 3  # exit code
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """List, rotate, adopt or retire; prints the ring as it is then. Exit code 0, or 3 while a rotation is under way."""
-    async with opened(settings, "shared keys") as shared:
+    async with opened(settings, "shared keys", sealed=True) as shared:
         text = await shared.store.get(PLACE)
         before = _read(text, settings.token_key, anew=args.action == "rotate" and args.anew)
         now = time.time()

@@ -22,7 +22,7 @@ HOT: Final = frozenset({
 OWN: Final = frozenset({
     "transport", "host", "port", "environment", "workers", "max_requests", "max_requests_jitter", "node_name",
     "doris_ca", "redis_ca", "state_dir", "runtime_dir", "ctl_socket", "drain_seconds", "config_digest",
-    "public_url", "authorization_servers", "issuers", "session_max_seconds", "test_fixtures",
+    "public_url", "authorization_servers", "issuers", "oauth", "session_max_seconds", "test_fixtures",
 })
 """Fields that each host has for itself: what its supervisor and its unit go by, its files, and whom it trusts."""
 # fmt: on

@@ -67,6 +67,7 @@ class Report:
             "state": self.state,
             "age_s": round(time.monotonic() - self._born, 1),
             "drained_until": until,
+            "drained_by": self._lease.by,
             "ready": ready and not self._lease.held,
             "reasons": reasons,
             "inflight": self.inflight,

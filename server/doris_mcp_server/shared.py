@@ -18,17 +18,18 @@ class Shared(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, what: str) -> AsyncIterator[Shared]:
+async def opened(settings: Settings, what: str, *, sealed: bool = False) -> AsyncIterator[Shared]:
     """The store of the fleet, or of this lone host. `what` is what the command looks for there, in the plural.
 
-    Raises: ConfigError where the settings name neither, or no key.
+    `sealed`: that cannot be read without DORIS_MCP_TOKEN_KEY.
+    Raises: ConfigError where the settings name neither, or not that key.
     """
     if not settings.redis_url and not state_directory(settings):
         raise ConfigError(
             f"{what} live in the store, and the settings name none: neither REDIS_URL nor DORIS_MCP_STATE_DIR",
             hint="pass --env-file /etc/doris-mcp/doris-mcp.env",
         )
-    if not settings.token_key:
+    if sealed and not settings.token_key:
         raise ConfigError("DORIS_MCP_TOKEN_KEY is not set", hint="use the key of the fleet (DORIS_MCP_TOKEN_KEY_FILE)")
     bus = Bus()
     store = open_store(settings, bus)

@@ -32,7 +32,7 @@ async def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     Raises: ConfigError for what is invalid, ServerError when somebody else was first; nothing was changed then.
     """
     base = load(environ=environ, serving=False)
-    async with opened(base, "the settings of the fleet") as shared:
+    async with opened(base, "the settings of the fleet", sealed=True) as shared:
         centre = Centre(shared.store, base.token_key)
         match args.action:
             case "set":

@@ -32,14 +32,16 @@ TICK = 1.0  # seconds
 ORPHAN_LIMIT = 20  # seconds a loop may stand still before a worker whose supervisor is gone ends without it
 EVENT_LIMIT = 1 << 16  # bytes one event may have on its way to the other workers
 BACKLOG_LIMIT = 1 << 20  # bytes that may wait for the supervisor to read them; events that come then are dropped
+TASKS_LIMIT = 1.0  # seconds for what a worker does in the background to end
 LOGS_LIMIT = 1.0  # seconds for the reader of the log to take the last lines
 
 
 class Worker:
     """The life of one worker: serve until told to stop, then drain and exit."""
 
-    def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool) -> None:
+    def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool, slot: int) -> None:
         self._app = App(settings)
+        self._app.slot = slot
         self._app.bus.origin = f"{settings.node_name}:{os.getppid()}"  # all workers of this supervisor hear each other
         self._app.gate.draining = drained
         self._sockets = sockets
@@ -68,24 +70,25 @@ class Worker:
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         """Exit code: 0 after a clean drain, 1 when a part of this worker failed or something had to be cut short."""
-        tasks = [
+        tasks = {
             self._vital("listening to the supervisor", self._listen(reader)),
             self._vital("ticking", self._tick(writer)),
-            self._vital("watching Doris and the store", self._app.watch()),
+            self._vital("announcing this worker", self._app.registry.watch()),
             self._vital("heeding signals", self._heed_signals()),
-        ]
+        }
+        watching = self._vital("watching Doris and the store", self._app.watch())
         ending = asyncio.create_task(self._retire())
         self._app.bus.carriers.append(lambda topic, data: _forward(writer, topic, data))
         try:
             await self._app.start()
+            self._app.address = "{}:{}".format(*self._sockets[0].getsockname()[:2])
             await self._server.serve(self._sockets)
         except Exception as error:
             self._fail("serving", error)
         await ending
+        await _end({watching})  # who listens to a store that is closed connects to it again
         await self._app.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks | asyncio.all_tasks() - {asyncio.current_task()})
         await self._app.steps.run("logs", asyncio.to_thread(flush_logs, LOGS_LIMIT), LOGS_LIMIT)
         self._app.asgi.flush_metrics()
         writer.close()
@@ -122,7 +125,7 @@ class Worker:
                     case "undrain":
                         gate.draining = False
                     case "event":
-                        self._deliver(message["topic"], message["data"])
+                        self._app.bus.deliver(message["topic"], message["data"])
                     case "retire":
                         self._make_room()
                     case "stop":
@@ -142,12 +145,6 @@ class Worker:
         await self._server.on_signal.wait()
         event("asked to end")
         self._leaving = True
-
-    def _deliver(self, topic: str, data: dict[str, Any]) -> None:
-        try:
-            self._app.bus.deliver(topic, data)
-        except Exception:  # a subscriber's fault must not keep the next message, which may be `stop`, from being heard
-            logging.getLogger("doris_mcp").exception("event %s was not taken in", topic)
 
     async def _tick(self, writer: asyncio.StreamWriter) -> None:
         app = self._app
@@ -184,12 +181,23 @@ class Worker:
     async def _retire(self) -> None:
         """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
         await self._end.wait()
+        self._app.registry.leave()
         try:
             if self._relieved:
                 await self._app.hand_over(self._server.hand_over)
             await self._app.drain()
         finally:
             self._server.should_exit = True
+
+
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel them until they have ended: Python 3.11's wait_for, which redis-py uses, may swallow a cancellation."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TASKS_LIMIT):
+            while tasks:
+                for task in tasks:
+                    task.cancel()
+                _, tasks = await asyncio.wait(tasks, timeout=TASKS_LIMIT / 20)
 
 
 def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> None:
@@ -201,10 +209,12 @@ def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> 
         writer.write(line)
 
 
-async def _main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
+async def _main(
+    settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int
+) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
     await freshen(settings)
-    return await Worker(settings, sockets, drained).run(reader, writer)
+    return await Worker(settings, sockets, drained, slot).run(reader, writer)
 
 
 def preload(settings: Settings) -> None:
@@ -220,8 +230,8 @@ def preload(settings: Settings) -> None:
         importlib.import_module(module)
 
 
-def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket]) -> int:
+def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int) -> int:
     """The life of a worker process, begun by the supervisor's fork; its exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reloading is the supervisor's
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(settings, drained, control, sockets))
+        return runner.run(_main(settings, drained, control, sockets, slot))

@@ -1,11 +1,16 @@
 """Requests in both protocol eras, as the tests of the server send them."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
+
+from doris_mcp_server.config import Settings
+from doris_mcp_server.state import Store, open_store
 
 from ..conftest import LIMIT, TOKEN, Launch, Running, serving
 from ..redis_server import PASSWORD, answers, daemon, free_port
@@ -23,6 +28,21 @@ async def redis_port(tmp_path: Path) -> AsyncIterator[int]:
     with daemon(tmp_path, "redis", f"port {chosen}\nrequirepass {PASSWORD}"):
         await answers(chosen)
         yield chosen
+
+
+@pytest_asyncio.fixture(params=["local", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of each kind, of this test's own."""
+    with contextlib.ExitStack() as stack:
+        settings = Settings(state_dir=str(tmp_path))
+        if request.param == "redis":
+            port = free_port()
+            stack.enter_context(daemon(tmp_path, "redis", f"port {port}\nrequirepass {PASSWORD}"))
+            await answers(port)
+            settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", redis_password=PASSWORD)
+        opened = open_store(settings)
+        yield opened
+        await opened.close()
 
 
 @pytest_asyncio.fixture

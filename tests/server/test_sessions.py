@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from doris_mcp_server import sessions as sessions_module
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.keys import KeyRing
-from doris_mcp_server.sessions import AWAY, ENDED, FAMILY, FIRST, LONGEST, WARM, Session, Sessions
+from doris_mcp_server.sessions import AWAY, FIRST, LONGEST, Session, Sessions
+from doris_mcp_server.sessions.records import ENDED, FAMILY, WARM
 from doris_mcp_server.state import local as local_module
 from doris_mcp_server.state.bus import Bus
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from doris_mcp_server import ctl
 from doris_mcp_server.centre import Centre, place
 from doris_mcp_server.cli import main
 from doris_mcp_server.config import Settings
+from doris_mcp_server.registry import Member
 from doris_mcp_server.state import open_store
 
 from ..redis_server import PASSWORD
@@ -170,10 +172,10 @@ async def test_hosts_that_say_who_they_are_show_what_waits_for_a_restart(
     )
     said = {"b:1": (3, 2), "b:2": (2, 3), "c:1": (3, 3), "d:1": (3, 0), "e:1": (3, 1)}
     for name, (applied, began) in said.items():
-        member = {"node": name[0], "pid": int(name[2]), "config": applied, "config_started": began}
-        await store.put(f"member:v1/{name}", json.dumps(member), 60)
-    await store.put("member:v1/f:1", '{"node": "f", "config": "of another release"}', 60)
-    await store.put("member:v1/g:1", "no JSON", 60)
+        member = Member(name[0], int(name[2]), 0, "r", "ready", 0.0, settings=applied, settings_started=began)
+        await store.put(member.name, json.dumps(asdict(member)), 60)
+    other = {"node": "f", "pid": 1, "slot": 0, "release": "another", "state": "ready", "started": 0.0}
+    await store.put("member:v1/f:1", json.dumps(other), 60)
     await store.take(place(1))
     assert await Centre(store, KEY).get(1) is None
     await store.close()

@@ -47,6 +47,14 @@ class Instruments:
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
         )
+        self.oauth = {
+            what: Counter(f"doris_mcp_oauth_{name}", f"{words}, by outcome", ["outcome"], registry=registry)
+            for what, name, words in (
+                ("login", "logins", "Logins at the authorization server"),
+                ("code", "codes", "Authorization codes issued and redeemed"),
+                ("refresh", "refreshes", "Refreshes of tokens"),
+            )
+        }
         self.shutdown_steps = Counter(
             "doris_mcp_shutdown_steps",
             "Steps of the ends of workers, by result: ok, cut, late or failed",
@@ -104,6 +112,24 @@ class Instruments:
             "How long the current key of the ring has been in use; 0 without one",
             registry=registry,
             multiprocess_mode="livemax",
+        )
+        self.store_up = Gauge(
+            "doris_mcp_store_up",
+            "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.store_operations = Counter(
+            "doris_mcp_store_operations",
+            "Operations of the store by outcome: ok or unavailable",
+            ["op", "outcome"],
+            registry=registry,
+        )
+        self.revoked = Gauge(
+            "doris_mcp_revoked_tokens",
+            "Revoked tokens that the worker knows which knows fewest; gone some time after they would have expired",
+            registry=registry,
+            multiprocess_mode="livemin",
         )
         self.config_version = Gauge(
             "doris_mcp_config_version",

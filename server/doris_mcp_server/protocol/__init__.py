@@ -5,7 +5,7 @@ Clients of the handshake era get a signed session that any worker of any host ca
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, Answers, Send
 from doris_mcp_server.auth import Principal
@@ -16,13 +16,13 @@ from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol import envelope
 from doris_mcp_server.protocol.calls import Calls, failure, may
 from doris_mcp_server.protocol.exchange import Underway, cancelled, this_task
-from doris_mcp_server.protocol.lean import Lean, absent, answer, call_answer, negotiate
+from doris_mcp_server.protocol.lean import LISTS_CHANGED, Lean, absent, answer, call_answer, negotiate
 from doris_mcp_server.protocol.offer import Offer
 from doris_mcp_server.protocol.request import SESSION, VERSION, ClientGone, Request
 from doris_mcp_server.protocol.streams import CHANGED, Streams
 from doris_mcp_server.protocol.unusual import Unusual
 from doris_mcp_server.sessions import Session, Sessions
-from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.bus import LISTENING, Bus
 from doris_mcp_server.tools import Tool
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Protocol:
         self._underway = Underway(answers)
         self.unusual = Unusual(settings, self._offer, calls, answers, resources, self._underway, sessions, bus, keys)
         bus.subscribe(CANCELLED, lambda data: self._underway.cancel((data["session"], data["request"])))
+        bus.subscribe(LISTENING, self._heard_again)
 
     async def post(self, request: Request) -> int:
         """One message."""
@@ -227,6 +228,12 @@ class Protocol:
         words = f"{error.message}. {error.hint}"
         await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"1"), id=id)
         return 429
+
+    def _heard_again(self, data: dict[str, Any]) -> None:
+        """Have those who subscribed here look again: what changed while other hosts were not heard, nobody told."""
+        if data["missed"]:
+            for method in LISTS_CHANGED:
+                self._bus.deliver(CHANGED, {"method": method})
 
     async def _find(self, session_id: bytes, principal: Principal) -> Session | None:
         return self._sessions.warm(session_id, principal.name) or await self._sessions.find(session_id, principal.name)

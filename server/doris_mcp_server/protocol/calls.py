@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from doris_mcp_server.auth import Principal
 from doris_mcp_server.clusters import Caller
-from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError, ShuttingDown
+from doris_mcp_server.errors import DorisRefusedLogin, InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.exchange import Task, this_task
@@ -37,8 +37,16 @@ MakeContext = Callable[[Caller, str | None], Context]
 class Calls:
     """Runs tools. What `context` makes for a caller is kept."""
 
-    def __init__(self, context: MakeContext, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        context: MakeContext,
+        admission: Admission,
+        metrics: Metrics,
+        refused: Callable[[Principal], None] | None = None,
+    ) -> None:
+        """`refused` is told of a caller with a login of his own (OAuth) whose account Doris did not let in."""
         self._make_context = context
+        self._refused = refused
         self._admission = admission
         self._contexts: dict[tuple[Caller, str | None], Context] = {}
         self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
@@ -94,6 +102,9 @@ class Calls:
             return failure(_SHUTTING_DOWN), True
         except Exception as error:
             outcome = "error"
+            if isinstance(error, DorisRefusedLogin) and principal.grant is not None and self._refused is not None:
+                self._refused(principal)
+                error = DorisRefusedLogin(error.message, hint="Log in again: the password may have changed.")
             return failure(_explain(error, tool)), True
         finally:
             self._running.discard(task)

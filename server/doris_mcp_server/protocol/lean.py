@@ -27,6 +27,8 @@ CACHE_MS: Final = 60_000  # how long a client may keep a list; which tools it sh
 _STAMP: Final = {"resultType": "complete", "_meta": {"io.modelcontextprotocol/serverInfo": SERVER}}
 _CACHE: Final = {"ttlMs": CACHE_MS, "cacheScope": "private"}
 _CAPABILITIES: Final = {"tools": {"listChanged": True}}
+LISTS_CHANGED: Final = [f"notifications/{name}/list_changed" for name in _CAPABILITIES]
+"""What clients hear when any of the lists may have changed."""
 _METHODS: Final = {
     envelope.Call: b"tools/call",
     envelope.ListTools: b"tools/list",

@@ -12,7 +12,7 @@ import orjson
 
 from doris_mcp_server.answers import OVERLOADED, Answers, Receive, Send, event
 from doris_mcp_server.sessions import Session, Sessions
-from doris_mcp_server.state.bus import SESSION_ENDED, Bus
+from doris_mcp_server.state.bus import SESSION_ENDED, SESSIONS_ENDED, Bus
 
 CHANGED: Final = "mcp.changed"
 """Topic of what clients may hear: {"method": …, "params": … or nothing}, a JSON-RPC notification."""
@@ -26,9 +26,10 @@ class Streams:
         self._sessions = sessions
         self.limit = limit  # streams that one caller may have open
         self._open: Counter[str] = Counter()  # by principal
-        self._queues: dict[asyncio.Queue[bytes | None], str] = {}  # with the id of its session
+        self._queues: dict[asyncio.Queue[bytes | None], Session] = {}
         bus.subscribe(CHANGED, self._changed)
-        bus.subscribe(SESSION_ENDED, self._ended)
+        for topic in (SESSION_ENDED, SESSIONS_ENDED):
+            bus.subscribe(topic, self._ended)
 
     async def serve(self, session_id: bytes, session: Session, receive: Receive, send: Send) -> int:
         """Stream until somebody ends it; the HTTP status."""
@@ -38,7 +39,7 @@ class Streams:
             await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"10"))
             return 429
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
-        self._queues[queue] = session.id
+        self._queues[queue] = session
         self._open[principal] += 1
         watch = asyncio.create_task(self._until_gone(receive, queue))
         try:
@@ -74,9 +75,10 @@ class Streams:
             except asyncio.QueueFull:
                 _end(queue)
 
-    def _ended(self, data: dict[str, Any]) -> None:
-        for queue, session_id in self._queues.items():
-            if session_id == data["id"]:
+    def _ended(self, _: dict[str, Any]) -> None:
+        """Some session is over; the sessions heard it first, and know which."""
+        for queue, session in self._queues.items():
+            if self._sessions.ended(session):
                 _end(queue)
 
     async def _until_gone(self, receive: Receive, queue: asyncio.Queue[bytes | None]) -> None:

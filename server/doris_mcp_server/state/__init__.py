@@ -4,14 +4,28 @@ A store knows nothing of what it keeps: tokens, keys, sessions, settings and gra
 with the version of their format in the name (`token:v1/<id>`), so that two releases can run side by side.
 """
 
+import functools
 import os
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.state.bus import Bus
 
 MOST = 10_000  # texts that `find` gives at most
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Counts(Protocol):
+    operations: Counter[tuple[str, str]]
+
+
+S = TypeVar("S", bound=_Counts)
 
 
 class Grown(NamedTuple):
@@ -28,6 +42,8 @@ class Store(Protocol):
     whatever happens to the primary then.
     """
 
+    operations: Counter[tuple[str, str]]
+    """What this process did: how often each operation had which outcome, `ok` or `unavailable`."""
     since: float
     """Unix time since which nothing was forgotten before its term; 0: for ever."""
 
@@ -71,6 +87,25 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Send what is still to be sent and give back connections. The store is of no use afterwards."""
+
+
+def counted(
+    operation: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """An operation of a store, counted by its outcome."""
+    done, undone = (operation.__name__, "ok"), (operation.__name__, "unavailable")
+
+    @functools.wraps(operation)
+    async def count(store: S, /, *args: P.args, **options: P.kwargs) -> T:
+        try:
+            result = await operation(store, *args, **options)
+        except StoreUnavailable:
+            store.operations[undone] += 1
+            raise
+        store.operations[done] += 1
+        return result
+
+    return count
 
 
 def open_store(settings: Settings, bus: Bus | None = None) -> Store:

@@ -7,6 +7,7 @@ Every operation is one short transaction on a thread of its own, so none of them
 import asyncio
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from time import time as wall
 from typing import TypeVar
 
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
-from doris_mcp_server.state import MOST, Grown
+from doris_mcp_server.state import MOST, Grown, counted
 
 FILE = "store.sqlite3"
 _BUSY = 2.0  # seconds another process may hold the file
@@ -41,6 +42,7 @@ T = TypeVar("T")
 class LocalStore:
     def __init__(self, directory: str = "") -> None:
         """Raises: ConfigError where `directory` cannot be used. Empty: in memory, for this process only."""
+        self.operations: Counter[tuple[str, str]] = Counter()
         path = Path(directory, FILE) if directory else None
         try:
             if path is not None:
@@ -56,13 +58,16 @@ class LocalStore:
             ) from None
         self._thread = ThreadPoolExecutor(1, "store")
 
+    @counted
     async def get(self, name: str) -> str | None:
         return await self._read(lambda db: _text(db, *_split(name)))
 
+    @counted
     async def find(self, family: str) -> dict[str, str]:
         query = "SELECT id, text FROM texts WHERE family = ? AND until > ? ORDER BY id LIMIT ?"
         return await self._read(lambda db: dict(db.execute(query, (family, wall(), MOST)).fetchall()))
 
+    @counted
     async def put(
         self, name: str, text: str, ttl: float | None = None, *, unless: str | None = None, durable: bool = False
     ) -> bool:
@@ -74,6 +79,7 @@ class LocalStore:
 
         return await self._write(write)
 
+    @counted
     async def swap(
         self, name: str, text: str, instead_of: str | None, ttl: float | None = None, *, durable: bool = False
     ) -> bool:
@@ -86,6 +92,7 @@ class LocalStore:
 
         return await self._write(write)
 
+    @counted
     async def take(self, name: str, *, durable: bool = False) -> str | None:
         def remove(db: sqlite3.Connection) -> str | None:
             found = _text(db, *_split(name))
@@ -94,6 +101,7 @@ class LocalStore:
 
         return await self._write(remove)
 
+    @counted
     async def grow(self, name: str, until: Mapping[str, float], *, durable: bool = False) -> None:
         add = (
             "INSERT INTO members VALUES (?, ?, ?) "
@@ -107,6 +115,7 @@ class LocalStore:
 
         await self._write(write)
 
+    @counted
     async def grown(self, name: str, mark: str | None) -> Grown | None:
         def read(db: sqlite3.Connection) -> Grown | None:
             row = db.execute("SELECT mark FROM marks WHERE name = ?", (name,)).fetchone()
@@ -118,6 +127,7 @@ class LocalStore:
 
         return await self._read(read)
 
+    @counted
     async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
         def write(db: sqlite3.Connection) -> tuple[int, float]:
             now = wall()
@@ -133,6 +143,7 @@ class LocalStore:
 
         return await self._write(write)
 
+    @counted
     async def ping(self) -> None:
         await self._read(lambda db: db.execute("SELECT 1").fetchone())
 

@@ -96,13 +96,15 @@ class Primary:
         pool = self.client.connection_pool
         if not isinstance(pool, SentinelConnectionPool):
             return
+        before = None
         while True:
-            before = pool.master_address
             with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
                 # Where that changed, the pool drops its idle connections; those in use go when they are given back.
                 await pool.get_master_address()  # type: ignore[no-untyped-call]
+            # Any new connection asks Sentinel as well, so the pool may have known it before this look.
             if before is not None and pool.master_address != before:
                 self.moved += 1
+            before = pool.master_address
             await asyncio.sleep(LOOK)
 
     async def close(self) -> None:
@@ -121,6 +123,7 @@ class Primary:
             "socket_connect_timeout": 0.5,
             "health_check_interval": 5,
             "decode_responses": True,
+            "encoding_errors": "replace",  # what is no text, whoever reads it refuses; here it would be no RedisError
             "retry": Retry(NoBackoff(), 0),
         }
         if settings.redis_password:

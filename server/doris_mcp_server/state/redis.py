@@ -8,11 +8,12 @@ together is changed by one script, which no failover can cut in two.
 import asyncio
 import math
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from doris_mcp_server.config import Settings
-from doris_mcp_server.state import MOST, Grown
+from doris_mcp_server.state import MOST, Grown, counted
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.channel import Channel
 from doris_mcp_server.state.primary import Client, Primary
@@ -84,14 +85,17 @@ class RedisStore:
     since = 0.0
 
     def __init__(self, settings: Settings, bus: Bus | None = None) -> None:
+        self.operations: Counter[tuple[str, str]] = Counter()
         self._primary = Primary(settings)
         self._channel = Channel(self._primary, PREFIX + "events", bus or Bus())
         scripts = {"put": _PUT, "take": _TAKE, "ids": _IDS, "grow": _GROW, "grown": _GROWN, "spend": _SPEND}
         self._scripts = {name: self._primary.client.register_script(text) for name, text in scripts.items()}
 
+    @counted
     async def get(self, name: str) -> str | None:
         return cast("str | None", await self._primary.call(lambda: self._primary.client.get(PREFIX + name)))
 
+    @counted
     async def find(self, family: str) -> dict[str, str]:
         async def read() -> dict[str, str]:
             ids = await self._scripts["ids"](keys=[PREFIX + family], args=[MOST])
@@ -100,25 +104,30 @@ class RedisStore:
 
         return dict(sorted((await self._primary.call(read)).items()))
 
+    @counted
     async def put(
         self, name: str, text: str, ttl: float | None = None, *, unless: str | None = None, durable: bool = False
     ) -> bool:
         condition = ("any", "") if unless is None else ("unless", unless)
         return bool(await self._write("put", name, [text, _milliseconds(ttl), *condition], durable))
 
+    @counted
     async def swap(
         self, name: str, text: str, instead_of: str | None, ttl: float | None = None, *, durable: bool = False
     ) -> bool:
         return bool(await self._write("put", name, [text, _milliseconds(ttl), "instead", instead_of or ""], durable))
 
+    @counted
     async def take(self, name: str, *, durable: bool = False) -> str | None:
         return cast("str | None", await self._write("take", name, [], durable))
 
+    @counted
     async def grow(self, name: str, until: Mapping[str, float], *, durable: bool = False) -> None:
         keys = [PREFIX + name, f"{PREFIX}{name}/mark"]
         members = [part for id, end in until.items() for part in (end, id)]
         await self._run("grow", keys, [secrets.token_hex(8), *members], durable)
 
+    @counted
     async def grown(self, name: str, mark: str | None) -> Grown | None:
         keys = [PREFIX + name, f"{PREFIX}{name}/mark", f"{PREFIX}{name}/asked"]
         found = await self._run("grown", keys, ["none" if mark is None else mark], False)
@@ -127,10 +136,12 @@ class RedisStore:
         current, members = found
         return Grown(current, dict(zip(members[::2], map(float, members[1::2]), strict=True)))
 
+    @counted
     async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
         given, wait = await self._run("spend", [PREFIX + name], [wanted, rate, burst], False)
         return given, float(wait)
 
+    @counted
     async def ping(self) -> None:
         await self._primary.call(self._primary.client.ping)
 

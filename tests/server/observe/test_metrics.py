@@ -55,6 +55,14 @@ prom.Gauge(
     "Version of the fleet's settings on the worker that is furthest behind; 0 where nothing is set",
     multiprocess_mode="livemin")
 prom.Gauge("doris_mcp_calls_waiting", "Calls that wait until others end", multiprocess_mode="livesum")
+prom.Gauge(
+    "doris_mcp_store_up",
+    "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",
+    multiprocess_mode="livemin")
+prom.Gauge(
+    "doris_mcp_revoked_tokens",
+    "Revoked tokens that the worker knows which knows fewest; gone some time after they would have expired",
+    multiprocess_mode="livemin")
 inflight = prom.Gauge("doris_mcp_requests_in_flight", "MCP requests being worked on", multiprocess_mode="livesum")
 ready = prom.Gauge("doris_mcp_ready_workers", "Workers that are ready", multiprocess_mode="livesum")
 draining = prom.Gauge("doris_mcp_draining", "1 while this host is drained", multiprocess_mode="livemax")

@@ -6,14 +6,13 @@ Between `auth` and `protocol`: the caller is known, the request is not read yet.
 """
 
 import asyncio
-import json
 import logging
 import math
 import secrets
 import struct
 from collections import OrderedDict
 from collections.abc import Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import monotonic
 from time import time as wall
 from typing import Any, Literal, TypeVar
@@ -21,19 +20,16 @@ from typing import Any, Literal, TypeVar
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import event
+from doris_mcp_server.sessions.records import ENDED, WARM, Record, Records
 from doris_mcp_server.state import Store
-from doris_mcp_server.state.bus import SESSION_ENDED, Bus
+from doris_mcp_server.state.bus import SESSION_ENDED, SESSIONS_ENDED, Bus
 
-WARM = 2.0  # seconds a checked session is believed without asking again: bounds how long another host's end takes
 ASK_LIMIT = 1.5  # seconds a request waits for the store's word; the token has authenticated the caller already
 AWAY = 1.0  # seconds the store is left alone after it did not answer
-SKEW = 60.0  # seconds the hosts' clocks may differ
 LONGEST = 200  # characters of a session id; what we make has about 94
 KEPT = 10_000  # sessions, and ends of sessions, a worker remembers: more ends than a host sees in WARM seconds
 OWED = 1_000  # ends a worker keeps to write when the store is back
 FIRST = 5.0  # seconds after which a session that is used again gets a record: most are over before
-FAMILY = "session:v1"
-ENDED = "ended"  # in the place of a record
 
 _HEAD = struct.Struct(">d16s")  # when it began (Unix seconds), random id
 
@@ -73,20 +69,21 @@ class Sessions:
         self, ring: KeyRing, store: Store, bus: Bus, *, idle_seconds: float, max_seconds: float, node: str = ""
     ) -> None:
         self._ring = ring.derive("session:v1")
+        self._records = Records(store, idle_seconds=idle_seconds, max_seconds=max_seconds)
         self._store = store
         self._bus = bus
         self._node = node
         self._max = max_seconds
-        self._interval = max(idle_seconds / 10, 5.0)
-        self._record = idle_seconds + self._interval + WARM  # seconds a touch must last to cover the last use
         self._seen: OrderedDict[bytes, _Seen] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended_before: OrderedDict[str, float] = OrderedDict()  # all of a principal's that began until then
         self._owed: OrderedDict[str, None] = OrderedDict()
         self._asking: dict[str, asyncio.Task[_Word]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._away_until = -math.inf
         self._away = False
-        bus.subscribe(SESSION_ENDED, lambda data: self._hear_end(data["id"]))
+        bus.subscribe(SESSION_ENDED, self._hear_end)
+        bus.subscribe(SESSIONS_ENDED, self._hear_ends)
 
     def begin(self, principal: str, version: str) -> str:
         """A new session's id, for the `Mcp-Session-Id` header: visible ASCII, below LONGEST characters.
@@ -106,7 +103,13 @@ class Sessions:
         if seen is None or seen.until <= monotonic():
             return None
         session = seen.session
-        return session if session.principal == principal and session.id not in self._ended else None
+        return session if session.principal == principal and not self.ended(session) else None
+
+    def ended(self, session: Session) -> bool:
+        """Whether this worker heard that somebody ended it."""
+        return session.id in self._ended or (
+            bool(self._ended_before) and session.began <= self._ended_before.get(session.principal, 0.0)
+        )
 
     async def find(self, session_id: bytes, principal: str) -> Session | None:
         """The session; None when it is not ours, another's, ended, too old or idle too long.
@@ -116,15 +119,15 @@ class Sessions:
         if (warm := self.warm(session_id, principal)) is not None:
             return warm
         session = self._read(session_id, principal)
-        if session is None or session.id in self._ended:
+        if session is None or self.ended(session):
             return None
         state = await self._state(session.id)
-        if state == "ended" or session.id in self._ended:  # perhaps while the store was asked
+        if state == "ended" or self.ended(session):  # perhaps while the store was asked
             return None
         if state is None and self._idle_ran_out(session_id, session):
             return None
         seen = self._remember(session_id, session)
-        if state != "away" and monotonic() - seen.touched >= (self._interval if seen.recorded else FIRST):
+        if state != "away" and monotonic() - seen.touched >= (self._records.interval if seen.recorded else FIRST):
             seen.touched, seen.recorded = monotonic(), True
             self._spawn(self._touch(seen))
         return seen.session
@@ -160,10 +163,10 @@ class Sessions:
 
         A record can also be missing because the store was away or lost it: what this worker saw itself counts.
         """
-        if wall() - max(session.began, self._store.since) <= self._record:
+        if wall() - max(session.began, self._store.since) <= self._records.kept:
             return False
         seen = self._seen.get(session_id)
-        return seen is None or monotonic() - seen.used > self._record
+        return seen is None or monotonic() - seen.used > self._records.kept
 
     def _remember(self, session_id: bytes, session: Session) -> _Seen:
         now = monotonic()
@@ -177,9 +180,13 @@ class Sessions:
         seen.until = now + min(WARM, self._max - age)
         return seen
 
-    def _hear_end(self, id: str) -> None:
-        self._ended[id] = None
+    def _hear_end(self, data: dict[str, Any]) -> None:
+        self._ended[data["id"]] = None
         _shorten(self._ended, KEPT)
+
+    def _hear_ends(self, data: dict[str, Any]) -> None:
+        self._ended_before[data["principal"]] = data["before"]
+        _shorten(self._ended_before, KEPT)
 
     async def _state(self, id: str) -> _Word:
         """What the store knows. Requests of one session that come together ask once."""
@@ -194,26 +201,26 @@ class Sessions:
     async def _ask(self, id: str) -> _Word:
         try:
             async with asyncio.timeout(ASK_LIMIT):
-                text = await self._store.get(f"{FAMILY}/{id}")
+                record = await self._records.get(id)
         except (StoreUnavailable, TimeoutError) as error:
             self._is_away(error)
             return "away"
         self._is_back()
-        return None if text is None else "ended" if text == ENDED else "live"
+        return None if record is None else "ended" if record == ENDED else "live"
 
     async def _touch(self, seen: _Seen) -> None:
-        record = asdict(seen.session) | {"used": wall(), "node": self._node}
-        name = f"{FAMILY}/{record.pop('id')}"
+        session = seen.session
         try:
-            await self._store.put(name, json.dumps(record), self._record, unless=ENDED)
+            await self._records.touch(
+                Record(session.id, session.principal, session.version, session.began, wall(), self._node)
+            )
         except StoreUnavailable as error:
             seen.touched = -math.inf
             self._is_away(error)
 
     async def _write_end(self, id: str) -> None:
-        # Once a session is older than `_record`, having no record refuses it: the end need not be kept for longer.
         try:
-            await self._store.put(f"{FAMILY}/{id}", ENDED, min(self._record, self._max) + SKEW)
+            await self._records.end(id)
         except StoreUnavailable as error:
             self._owed[id] = None
             _shorten(self._owed, OWED)
