@@ -101,8 +101,8 @@ class Application:
         self._oauth = oauth
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
-        own = (own_issuer(settings.public_url),) if oauth is not None else ()
-        self._policy = HostPolicy(settings.allowed_hosts, (*settings.allowed_origins, *own))
+        self._own_origins = (own_issuer(settings.public_url),) if oauth is not None else ()
+        self.apply(settings)
         self._routes: dict[str, Callable[[Scope, Receive, Send], Awaitable[int]]] = {
             "/mcp": self._serve_mcp,
             "/livez": self._livez,
@@ -114,6 +114,10 @@ class Application:
         }
         if oauth is not None:
             self._routes |= dict.fromkeys(PATHS, partial(self._serve_oauth, oauth))
+
+    def apply(self, settings: Settings) -> None:
+        """Answer to these hosts and origins from now on."""
+        self._policy = HostPolicy(settings.allowed_hosts, (*settings.allowed_origins, *self._own_origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         label = scope["path"]

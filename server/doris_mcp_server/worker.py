@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 
 from doris_mcp_server.app import App
+from doris_mcp_server.centre.copy import freshen
 from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
 from doris_mcp_server.doris.driver import choose
@@ -60,7 +61,7 @@ class Worker:
                 server_header=False,
                 proxy_headers=False,
                 backlog=2048,
-                timeout_keep_alive=settings.keep_alive_seconds,
+                timeout_keep_alive=self._app.settings.keep_alive_seconds,
                 # The drain has waited already; what is still there now is idle or over its limit.
                 timeout_graceful_shutdown=1,
             ),
@@ -167,6 +168,7 @@ class Worker:
                 "draining": app.gate.draining,
                 "reasons": app.health.reasons,
                 "keys": app.rotation.status(),
+                "settings": app.follower.status(),
             }
             writer.write(json.dumps(state).encode() + b"\n")
             app.asgi.flush_metrics()
@@ -211,6 +213,7 @@ async def _main(
     settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int
 ) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
+    await freshen(settings)
     return await Worker(settings, sockets, drained, slot).run(reader, writer)
 
 

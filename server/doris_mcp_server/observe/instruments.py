@@ -131,6 +131,18 @@ class Instruments:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.config_version = Gauge(
+            "doris_mcp_config_version",
+            "Version of the fleet's settings on the worker that is furthest behind; 0 where nothing is set",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.config_reloads = Counter(
+            "doris_mcp_config_reloads",
+            "Versions of the fleet's settings taken in by workers, by outcome: applied, partly or unreadable",
+            ["outcome"],
+            registry=registry,
+        )
         self.inflight = Gauge(
             "doris_mcp_requests_in_flight",
             "MCP requests being worked on",

@@ -30,12 +30,16 @@ def may(principal: Principal, tool: Tool) -> bool:
     return tool.scope in principal.scopes
 
 
+MakeContext = Callable[[Caller, str | None], Context]
+"""Makes what a handler works with, from the caller and a cluster's name. May raise ServerError: no call runs then."""
+
+
 class Calls:
-    """Runs tools. `context` makes what a handler works with, from the caller and a cluster's name; it is kept."""
+    """Runs tools. What `context` makes for a caller is kept."""
 
     def __init__(
         self,
-        context: Callable[[Caller, str | None], Context],
+        context: MakeContext,
         admission: Admission,
         metrics: Metrics,
         refused: Callable[[Principal], None] | None = None,
@@ -50,6 +54,11 @@ class Calls:
         self._running: set[Task] = set()
         self._given_up: set[Task] = set()
         self._ended = False
+
+    def use(self, context: MakeContext) -> None:
+        """Make what calls work with in this way from now on. Those that run go on with what they have."""
+        self._make_context = context
+        self._contexts.clear()
 
     def end(self) -> None:
         """Stop what runs, and let nothing begin: each call is answered with an error that says to send it again."""

@@ -331,6 +331,25 @@ async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(fl
         await store.close()
 
 
+@pytest.mark.parametrize("later", range(8))
+async def test_listening_ends_whenever_the_store_is_closed_meanwhile(port: int, later: int) -> None:
+    """A connection that breaks at the very moment must not hide that the task is to end."""
+    bus = Bus()
+    heard = asyncio.Event()
+    bus.subscribe(LISTENING, lambda _: heard.set())
+    store = RedisStore(settings(f"redis://127.0.0.1:{port}/0"), bus)
+    before = asyncio.all_tasks()
+    watching = asyncio.create_task(store.watch())
+    async with asyncio.timeout(LIMIT):
+        await heard.wait()
+        await store.close()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        watching.cancel()
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_primary_that_was_replaced_while_it_still_answers_is_left(fleet: Fleet) -> None:
     bus = Bus()
     heard: list[str] = []
