@@ -47,6 +47,7 @@ class Outage:
     gap: float  # seconds without an acknowledgement
     failed: int  # requests of callers that were verified before
     requests: int
+    why: tuple[str, ...]  # they failed
 
 
 async def revocations(fleet: Fleet, count: int) -> list[float]:
@@ -84,7 +85,15 @@ async def accident(fleet: Fleet, name: str) -> Outage:
                 lost += 1
             lost += await tokens.find(token) is not None
     report = load.report
-    return Outage(name, len(revoker.acknowledged), lost, revoker.longest_gap, report.failed, sum(report.hosts.values()))
+    return Outage(
+        name,
+        len(revoker.acknowledged),
+        lost,
+        revoker.longest_gap,
+        report.failed,
+        sum(report.hosts.values()),
+        tuple(report.reasons),
+    )
 
 
 @dataclass(frozen=True)
