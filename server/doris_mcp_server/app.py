@@ -11,6 +11,7 @@ from doris_mcp_server.answers import Answers
 from doris_mcp_server.asgi import Application
 from doris_mcp_server.auth import Verifier
 from doris_mcp_server.auth.challenge import Resources
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.auth.signed import Signed
 from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.driver import choose
@@ -85,7 +86,10 @@ class App:
         ]
         kept = settings.result_cache_seconds
         results = ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None
-        calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics)
+        tools = _tools(settings)
+        self.permits = Permits(settings, self.store, lambda: self.registry.workers, {tool.name for tool in tools})
+        self.metrics.sources += [self.permits.show, lambda to: to.fleet_workers.set(self.registry.workers)]
+        calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics, self.permits)
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -97,13 +101,14 @@ class App:
         )
         self.verifier = Verifier(settings, self.store, self.bus, signed=Signed(settings, self.rotation.issuer_keys))
         resources = Resources(settings)
-        self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
+        self.protocol = Protocol(settings, tools, calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
             settings,
             answers=answers,
             gate=self.gate,
             health=self.health,
             verifier=self.verifier,
+            permits=self.permits,
             issuer_keys=self.rotation.issuer_keys,
             resources=resources,
             metrics=self.metrics,

@@ -1,7 +1,7 @@
 """Every setting of the server: its names, bounds and default, and the one place that reads them.
 
 Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default.
-A leaf: anything may import it, it imports only `clusters`, `issuers` and `errors`.
+A leaf: anything may import it, it imports only `clusters`, `issuers`, `rates` and `errors`.
 """
 
 import difflib
@@ -9,15 +9,17 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from doris_mcp_server import clusters, issuers
+from doris_mcp_server import clusters, issuers, rates
 from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.issuers import Issuer
+from doris_mcp_server.rates import Rate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -74,6 +76,8 @@ class Settings(BaseModel):
     )
     max_queued: int = Field(200, ge=0, le=100_000, json_schema_extra=_env("DORIS_MCP_MAX_QUEUED"))
     queue_seconds: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_QUEUE_SECONDS"))
+    rate_limits: tuple[Rate, ...] = Field((), json_schema_extra=_env("DORIS_MCP_RATE_LIMITS"))
+    trusted_proxies: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_TRUSTED_PROXIES"))
     result_cache_seconds: float = Field(0, ge=0, le=86_400, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_SECONDS"))
     result_cache_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 32, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_BYTES")
@@ -125,7 +129,9 @@ class Settings(BaseModel):
     def _one_name_for_http(cls, value: object) -> object:
         return "http" if value in ("streamable-http", "streamable_http") else value
 
-    @field_validator("allowed_hosts", "allowed_origins", "keys", "authorization_servers", mode="before")
+    @field_validator(
+        "allowed_hosts", "allowed_origins", "keys", "authorization_servers", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -139,6 +145,21 @@ class Settings(BaseModel):
     @classmethod
     def _read_issuers(cls, value: object) -> object:
         return issuers.parse(value) if isinstance(value, str) else value
+
+    @field_validator("rate_limits", mode="before")
+    @classmethod
+    def _read_rates(cls, value: object) -> object:
+        return rates.parse(value) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text!r} is no address; write 192.0.2.11 or 192.0.2.0/24, no names") from None
+        return value
 
     @field_validator("doris_host")
     @classmethod

@@ -24,7 +24,7 @@ ORDER = [
     ("keys", "registry"),
     ("doris", "state", "gate"),
     ("observe", "config", "answers", "connection"),
-    ("issuers",),
+    ("issuers", "rates"),
     ("clusters",),
     ("errors",),
 ]

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from doris_mcp_server.auth import Principal
+from doris_mcp_server.auth import SMOKE, Principal
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.clusters import Caller
 from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
@@ -34,8 +35,13 @@ class Calls:
     """Runs tools. `context` makes what a handler works with, from the caller and a cluster's name; it is kept."""
 
     def __init__(
-        self, context: Callable[[Caller, str | None], Context], admission: Admission, metrics: Metrics
+        self,
+        context: Callable[[Caller, str | None], Context],
+        admission: Admission,
+        metrics: Metrics,
+        permits: Permits,
     ) -> None:
+        self.permits = permits
         self._make_context = context
         self._admission = admission
         self._contexts: dict[tuple[Caller, str | None], Context] = {}
@@ -44,6 +50,11 @@ class Calls:
         self._running: set[Task] = set()
         self._given_up: set[Task] = set()
         self._ended = False
+
+    async def permit(self, tool: Tool, principal: Principal) -> None:
+        """Raises: Overloaded where the tool is called more often than it may be."""
+        if principal.name != SMOKE:
+            await self.permits.spend("tool", tool.name)
 
     def end(self) -> None:
         """Stop what runs, and let nothing begin: each call is answered with an error that says to send it again."""
