@@ -92,7 +92,7 @@ async def fleet(tmp_path: Path, limits: str, **more: str) -> AsyncIterator[Fleet
 
 
 def call(era: Any, **members: Any) -> dict[str, Any]:
-    """A call of `echo`; with `members` it is not ordinary, and the SDK's to serve."""
+    """A call of `echo`; with a member `task` it is not ordinary, and the SDK's to serve."""
     request: dict[str, Any] = era("tools/call", {"name": "echo", "arguments": {"text": "hello"}, **members})
     return request
 
@@ -101,13 +101,13 @@ async def test_both_eras_and_both_ways_count_as_one_and_each_caller_for_itself(t
     async with fleet(tmp_path, "principal=12/h, tool:test_wait=2/h") as it:
         ann, bob = await it.token("ann"), await it.token("bob")
         # The SDK is loaded on first need, by bob.
-        assert await it.statuses(2, call(modern, unusual=1), bob) == {200: 2}
+        assert await it.statuses(2, call(modern, task={}), bob) == {200: 2}
         seen: Counter[int] = Counter()
-        for request in (call(modern), call(legacy), call(modern, unusual=1), call(legacy, unusual=1)):
+        for request in (call(modern), call(legacy), call(modern, task={}), call(legacy, task={})):
             seen += await it.statuses(10, request, ann)
         assert seen == {200: 12, 429: 28}
         for era in (modern, legacy):
-            for members in ({}, {"unusual": 1}):
+            for members in ({}, {"task": {}}):
                 status, headers, said = await it.ask(call(era, **members), ann)
                 assert status == 429
                 assert 0 < int(headers["retry-after"]) <= 300
@@ -126,11 +126,11 @@ async def test_a_tool_is_limited_for_all_callers_together_and_the_answer_is_to_t
         callers = [await it.token(name) for name in ("ann", "bob")]
         seen: Counter[int] = Counter()
         for token in callers:
-            for request in (call(modern), call(legacy), call(modern, unusual=1), call(legacy, unusual=1)):
+            for request in (call(modern), call(legacy), call(modern, task={}), call(legacy, task={})):
                 seen += await it.statuses(2, request, token)
         assert seen == {200: 8, 429: 8}
         for era in (modern, legacy):
-            for members in ({}, {"unusual": 1}):
+            for members in ({}, {"task": {}}):
                 request = call(era, **members)
                 request["json"]["id"] = 77
                 status, headers, said = await it.ask(request, callers[0])

@@ -170,7 +170,7 @@ class Permits:
             bucket.held = given + (bucket.held if now < bucket.until else 0)
             bucket.until = now + GOOD_FOR
         else:
-            bucket.empty = now + wait
+            bucket.empty = now + max(wait, 0.001)
         if given < wanted:
             bucket.batch = 1  # there are few left: let others have some
 
