@@ -13,7 +13,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SYSTEM_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap debian-archive-keyring openssh-client
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet prove-rolling prove-shared prove-broken prove-kills bench bench-smoke chaos lock deps deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients
+.PHONY: help demo demo-down test test-fast lint types unit integration conformance molecule fleet prove-rolling prove-shared prove-broken prove-kills bench bench-smoke chaos lock deps deps-system deps-redis deps-nginx deps-mariadb deps-chromium deps-python deps-node deps-clients
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r name text; do
@@ -55,7 +55,7 @@ types: deps-python ## mypy, strict
 unit: deps-redis deps-python ## the tests that need no container
 	@pytest tests/server tests/ansible
 
-integration: deps-nginx deps-mariadb deps-python deps-node deps-clients ## clients people use, and bad input byte by byte, against one local server
+integration: deps-redis deps-nginx deps-mariadb deps-chromium deps-python deps-node deps-clients ## clients people use, and bad input byte by byte, against one local server
 	@pytest tests/integration
 
 conformance: deps-nginx deps-python deps-node ## the official MCP conformance suite, against two workers behind nginx
@@ -99,7 +99,7 @@ lock: deps-python ## resolve the dependencies anew, for Debian 12's Python 3.11.
 	    tests/clients/$$client.in -o tests/clients/$$client.lock
 	done
 
-deps: deps-system deps-redis deps-nginx deps-mariadb deps-python deps-node deps-clients ## install what is missing: Debian packages, .venv, the tests' clients
+deps: deps-system deps-redis deps-nginx deps-mariadb deps-chromium deps-python deps-node deps-clients ## install what is missing: Debian packages, .venv, the tests' clients
 
 deps-system:
 	@missing=
@@ -148,6 +148,10 @@ deps-python:
 # Only the server's binary: the package mariadb-server would start a daemon on this machine.
 deps-mariadb:
 	@$(MAKE) deps-system SYSTEM_PACKAGES=mariadb-server-core
+
+# The browser that logs in; it draws no letters without a font.
+deps-chromium:
+	@$(MAKE) deps-system SYSTEM_PACKAGES='chromium fonts-dejavu-core'
 
 deps-node:
 	@for directory in tests/clients tests/conformance; do

@@ -82,8 +82,8 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
         yield Watched(primary, first, second, sentinel)
 
 
-async def answers(port: int, password: str | None = PASSWORD) -> None:
-    client = aioredis.Redis(port=port, password=password)
+async def answers(port: int, password: str | None = PASSWORD, user: str | None = None) -> None:
+    client = aioredis.Redis(port=port, username=user, password=password)
     try:
         async with asyncio.timeout(LIMIT):
             while True:

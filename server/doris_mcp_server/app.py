@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import time as wall
+from typing import Any
 
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers
@@ -13,6 +14,8 @@ from doris_mcp_server.auth import Verifier
 from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.auth.signed import Signed
+from doris_mcp_server.centre.follower import Follower
+from doris_mcp_server.clusters import Caller
 from doris_mcp_server.config import Settings
 from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.doris.figures import Figures
@@ -21,10 +24,11 @@ from doris_mcp_server.doris.routes import HTTPLimits, Routes
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Check, Health
 from doris_mcp_server.keys.rotation import Rotation
-from doris_mcp_server.observe import Metrics
+from doris_mcp_server.oauth import OAuth
+from doris_mcp_server.observe import Metrics, set_level
 from doris_mcp_server.protocol import Protocol
 from doris_mcp_server.protocol.admission import Admission
-from doris_mcp_server.protocol.calls import Calls
+from doris_mcp_server.protocol.calls import Calls, MakeContext
 from doris_mcp_server.registry import Member, Registry
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import open_store
@@ -33,6 +37,7 @@ from doris_mcp_server.state.figures import Figures as StoreFigures
 from doris_mcp_server.steps import CUT, Steps
 from doris_mcp_server.tools import TOOLS, Context, Tool
 from doris_mcp_server.tools.cache import ResultCache
+from doris_mcp_server.tools.rules import Rules
 
 DORIS_GOOD_FOR = 1.0  # seconds between looks at frontends that answer: one that hangs is found within three
 RESERVE = 6.0  # seconds of a shutdown that calls may not use up, at most half of it: other steps come after them
@@ -42,17 +47,19 @@ CLOSE_LIMIT = 2.0  # seconds any one part may take to close
 class App:
     """One worker's parts, wired."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, base: Settings) -> None:
+        """`base` are the host's own settings; what the fleet's say comes over them."""
         self.slot = 0  # its place among the workers of its host
         self.address = ""  # where it listens, once it does
         self._born = wall()
+        self.bus = Bus()
+        self.store = open_store(base, self.bus)
+        self.follower = Follower(base, self.store, self.bus)
+        settings = self.settings = self.follower.settings
         self.metrics = Metrics()
         self.metrics.build_info.labels(RELEASE).set(1)
         answers = Answers(settings.node_name)
         self.gate = Gate(answers)
-        self.bus = Bus()
-        self.store = open_store(settings, self.bus)
         self.routes = Routes(
             settings.doris,
             driver=choose(settings.driver),
@@ -69,27 +76,20 @@ class App:
             checks.append(store)
         if settings.token_key:
             checks.append(Check("keyring", self.rotation.check, "keyring"))
+            checks.append(Check("settings", self.follower.check, "settings"))
         self.health = Health(checks)
-        limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
-        admission = Admission(
-            total=settings.max_concurrent,
-            each=settings.max_concurrent_per_principal,
-            queued=settings.max_queued,
-            patience=settings.queue_seconds,
-        )
+        admission = Admission(**_admitted(settings))
         self.metrics.sources += [
             Figures(self.routes).show,
             StoreFigures(self.store, lambda: store.ok or not settings.redis_url).show,
             lambda to: to.revoked.set(len(self.verifier.denied)),
             self.rotation.show,
+            self.follower.show,
             lambda to: to.waiting.set(admission.waiting),
         ]
-        kept = settings.result_cache_seconds
-        results = ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None
         tools = _tools(settings)
         self.permits = Permits(settings, self.store, lambda: self.registry.workers, {tool.name for tool in tools})
         self.metrics.sources += [self.permits.show, lambda to: to.fleet_workers.set(self.registry.workers)]
-        calls = Calls(partial(Context, self.routes, limits, results=results), admission, self.metrics, self.permits)
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -100,6 +100,19 @@ class App:
             node=settings.node_name,
         )
         self.verifier = Verifier(settings, self.store, self.bus, signed=Signed(settings, self.rotation.issuer_keys))
+        self.oauth = None
+        if settings.oauth:
+            self.oauth = OAuth(
+                settings,
+                store=self.store,
+                verifier=self.verifier,
+                routes=self.routes,
+                keys=keys,
+                metrics=self.metrics,
+            )
+        calls = Calls(
+            self._nothing_yet, admission, self.metrics, self.permits, self.oauth.refused if self.oauth else None
+        )
         resources = Resources(settings)
         self.protocol = Protocol(settings, tools, calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
@@ -113,16 +126,32 @@ class App:
             resources=resources,
             metrics=self.metrics,
             protocol=self.protocol,
+            oauth=self.oauth,
         )
         self.steps = Steps(settings.drain_seconds, self.metrics)
+        # Whoever uses a hot setting takes its new value here. What runs goes on with what it began with.
+        self.appliers: tuple[Callable[[Settings], None], ...] = (
+            lambda new: set_level(new.log_level),
+            lambda new: admission.limit(**_admitted(new)),
+            lambda new: calls.use(self._contexts(new)),
+            self.protocol.apply,
+            self.asgi.apply,
+            self.permits.apply,
+        )
+        self.follower.apply_to(self.apply)
+
+    def apply(self, settings: Settings) -> None:
+        """Use the hot ones of these settings from now on."""
+        for use in self.appliers:
+            use(settings)
 
     async def start(self) -> None:
         """What comes before the first request. It needs neither Doris nor the store."""
-        await self.rotation.start()
+        await asyncio.gather(self.rotation.start(), self.follower.start())
 
     async def watch(self) -> None:
         """Look how Doris and the store do, and follow what all hosts share, until cancelled."""
-        parts = (self.health, self.routes, self.store, self.rotation, self.verifier)
+        parts = (self.health, self.routes, self.store, self.rotation, self.follower, self.verifier)
         await asyncio.gather(*(part.watch() for part in parts))
 
     async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
@@ -199,8 +228,33 @@ class App:
             streams=self.gate.streams,
             address=self.address,
             config=self.settings.config_digest,
+            settings=self.follower.version.number,
+            settings_started=self.follower.started.number,
             **self.rotation.status(),
         )
+
+    def _nothing_yet(self, caller: Caller, cluster: str | None) -> Context:
+        raise self.follower.unknown()
+
+    def _contexts(self, settings: Settings) -> MakeContext:
+        """What tools work with under these settings. No result is kept that was made under others."""
+        kept = settings.result_cache_seconds
+        return partial(
+            Context,
+            self.routes,
+            Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes),
+            results=ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None,
+            rules=Rules(settings.allowed_tables, settings.masked_columns),
+        )
+
+
+def _admitted(settings: Settings) -> dict[str, Any]:
+    return {
+        "total": settings.max_concurrent,
+        "each": settings.max_concurrent_per_principal,
+        "queued": settings.max_queued,
+        "patience": settings.queue_seconds,
+    }
 
 
 def _checks(routes: Routes) -> list[Check]:

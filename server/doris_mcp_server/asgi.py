@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,11 +21,13 @@ from doris_mcp_server.auth.addresses import Addresses
 from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resources, error_body
 from doris_mcp_server.auth.jwks import published
 from doris_mcp_server.auth.permits import Permits
+from doris_mcp_server.auth.signed import own_issuer
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, Overloaded, ServerError, StoreUnavailable
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
 from doris_mcp_server.keys.ring import Key
+from doris_mcp_server.oauth import AUTHORIZE, LARGEST, PATHS, Ask, OAuth
 from doris_mcp_server.observe import Metrics, event
 from doris_mcp_server.protocol import ClientGone, Protocol, Request
 
@@ -88,6 +91,7 @@ class Application:
         metrics: Metrics,
         protocol: Protocol,
         issuer_keys: Callable[[], list[Key]],
+        oauth: OAuth | None = None,
     ) -> None:
         self._answers = answers
         self._gate = gate
@@ -98,10 +102,11 @@ class Application:
         self._metrics = metrics
         self._protocol = protocol
         self._issuer_keys = issuer_keys
+        self._oauth = oauth
         self._max_body = settings.max_body_bytes
         self._node = settings.node_name
-        self._policy = HostPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self._addresses = Addresses(settings.trusted_proxies)
+        self._own_origins = (own_issuer(settings.public_url),) if oauth is not None else ()
+        self.apply(settings)
         self._routes: dict[str, Callable[[Scope, Receive, Send], Awaitable[int]]] = {
             "/mcp": self._serve_mcp,
             "/livez": self._livez,
@@ -111,6 +116,13 @@ class Application:
             **dict.fromkeys(METADATA_PATHS, self._metadata),
             JWKS_PATH: self._jwks,
         }
+        if oauth is not None:
+            self._routes |= dict.fromkeys(PATHS, partial(self._serve_oauth, oauth))
+
+    def apply(self, settings: Settings) -> None:
+        """Answer to these hosts and origins, and believe these proxies, from now on."""
+        self._policy = HostPolicy(settings.allowed_hosts, (*settings.allowed_origins, *self._own_origins))
+        self._addresses = Addresses(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         label = scope["path"]
@@ -229,6 +241,28 @@ class Application:
         with contextlib.suppress(RuntimeError):
             await self._refuse(send, 500, "unexpected error; the server's log has the cause")
 
+    async def _serve_oauth(self, oauth: OAuth, scope: Scope, receive: Receive, send: Send) -> int:
+        pairs = scope["headers"]
+        headers = dict(pairs)
+        if len(headers) != len(pairs) and _twice(pairs):
+            return await self._refuse(send, 400, "a header was sent twice")
+        if self._gate.draining:
+            return await self._turn_away(receive, send)
+        if scope["path"] == AUTHORIZE and headers.get(b"origin") == b"null":
+            del headers[b"origin"]  # a form of a page that tells nobody where one was; its seal is what counts
+        if (refusal := self._policy.refusal(headers)) is not None:
+            return await self._refuse(send, *refusal)
+        self._gate.enter()
+        try:
+            body = await _read(receive, LARGEST)
+            if body is None:
+                return await self._refuse(send, 413, f"the body is larger than {LARGEST} bytes")
+            reply = await oauth.answer(Ask.of(scope, headers, body))
+            await self._answers.send(send, reply.status, reply.body, *reply.headers, kind=reply.kind)
+            return reply.status
+        finally:
+            self._gate.leave()
+
     # -- the other pages -------------------------------------------------------------------------------------
 
     async def _nothing(self, scope: Scope, receive: Receive, send: Send) -> int:
@@ -299,6 +333,20 @@ class Application:
     async def _page(self, send: Send, status: int, body: dict[str, Any]) -> int:
         await self._answers.send(send, status, orjson.dumps(body))
         return status
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """The body; None where it is larger than `limit` bytes."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            return None
+    return body
 
 
 def _twice(headers: list[Header]) -> bytes | None:

@@ -112,4 +112,5 @@ class Child:
             "served": self.state.get("served", 0),
             "tasks": self.state.get("tasks", 0),
             "draining": self.state.get("draining", False),
+            "settings": self.state.get("settings"),
         } | ({"state": "retiring"} if self.retiring else {})

@@ -56,7 +56,14 @@ def parser() -> argparse.ArgumentParser:
     drain = verbs.add_parser("drain", help="let no request in until the lease ends, or undrain")
     drain.add_argument("--for", dest="seconds", type=duration, default=120.0, metavar="120s", help="lease (1s to 1h)")
     drain.add_argument("--wait", type=duration, metavar="30s", help="wait until nothing is in flight; exit 3 if not")
-    verbs.add_parser("undrain", help="serve again")
+    undrain = verbs.add_parser("undrain", help="serve again")
+    for verb in (drain, undrain):
+        verb.add_argument(
+            "--by",
+            default=os.environ.get("DORIS_MCP_CTL_BY") or ctl.person(os.environ),
+            metavar="NAME",
+            help="who does it: the person at the keyboard; play:… leaves alone what a person drained",
+        )
     verbs.add_parser("reload", help="replace each worker, the new one first")
     for verb in (*verbs.choices.values(), verbs.add_parser("status", help="what this host is doing")):
         verb.add_argument("--json", action="store_true", help="for scripts")
@@ -105,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("--json", action="store_true", help="for scripts")
         action.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
+    _config_arguments(commands.add_parser("config", help="the settings of a running fleet: look, change, take back"))
+
     smoke = commands.add_parser("smoke", help="prove one host with a real MCP query")
     smoke.add_argument("--url", required=True, help="http://127.0.0.1:3000/mcp")
     smoke.add_argument("--token-file", help="file with the bearer token")
@@ -117,6 +126,32 @@ def parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="version and release")
     version.add_argument("--json", action="store_true", help="for scripts")
     return top
+
+
+def _config_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="action", required=True)
+    get = verbs.add_parser("get", help="each setting, its value on this host and where that comes from")
+    get.add_argument("name", nargs="?", metavar="NAME")
+    change = verbs.add_parser("set", help="write a version: running workers have it within a second")
+    change.add_argument("assignments", nargs="*", metavar="NAME=VALUE")
+    change.add_argument("--unset", action="append", default=[], metavar="NAME", help="what the hosts say counts again")
+    change.add_argument("--anew", action="store_true", help="even if the newest version cannot be read: forget it")
+    rollback = verbs.add_parser("rollback", help="write a version that sets what an older one did")
+    rollback.add_argument("number", type=int, metavar="N", help="0: nothing")
+    for writes in (change, rollback):
+        writes.add_argument("--comment", required=True, help="why; it stays in the history")
+        writes.add_argument("--author", help="default: you, at this host")
+        writes.add_argument("--if-version", type=int, metavar="N", help="only if that is the newest")
+        writes.add_argument("--dry-run", action="store_true", help="check it, say what would change, write nothing")
+    diff = verbs.add_parser("diff", help="what the newest version changed; or between two")
+    diff.add_argument("first", nargs="?", type=int, metavar="A")
+    diff.add_argument("second", nargs="?", type=int, metavar="B", help="default: the newest")
+    verbs.add_parser("history", help="all versions that are kept, the newest first")
+    verbs.add_parser("watch", help="print each version as it comes")
+    verbs.add_parser("status", help="how far the hosts are, and which need a restart")
+    for verb in verbs.choices.values():
+        verb.add_argument("--json", action="store_true", help="for scripts")
+        verb.add_argument("--env-file", help="the service's environment: /etc/doris-mcp/doris-mcp.env")
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +199,7 @@ def _serve(args: argparse.Namespace) -> int:
     from doris_mcp_server.observe import configure_logging
 
     settings = load(_flags(args))
+    _check_tools(settings)
     configure_logging(settings.log_level)
     if getattr(args, "sandbox", False):
         from doris_mcp_server.sandbox import beside
@@ -189,10 +225,18 @@ def _check_config(args: argparse.Namespace) -> int:
     from doris_mcp_server.config import load
 
     settings = load(_flags(args), _environment(args))
+    _check_tools(settings)
     print(
         f"settings are good: {settings.transport} on {settings.host}:{settings.port}, {settings.worker_count} workers"
     )
     return 0
+
+
+def _check_tools(settings: "Settings") -> None:
+    if settings.disabled_tools:  # else nobody waits for the tools to be imported
+        from doris_mcp_server.tools import check_disabled
+
+        check_disabled(settings.disabled_tools)
 
 
 def _environment(args: argparse.Namespace) -> dict[str, str]:
@@ -218,6 +262,8 @@ def _ctl(args: argparse.Namespace) -> int:
     request: dict[str, Any] = {"do": args.verb}
     if args.verb == "drain":
         request["for"] = args.seconds
+    if args.verb in ("drain", "undrain"):
+        request["by"] = args.by
     status = asyncio.run(ctl.ask(args.socket, request))
     if args.verb == "drain" and args.wait:
         status = asyncio.run(ctl.drained(args.socket, args.wait))
@@ -233,8 +279,12 @@ def _in_words(status: dict[str, Any]) -> str:
     ]
     if keys := status["keys"]:
         lines.append(f"  key {keys['seals']} seals, ring {keys['ring']}")
+    if (settings := status["settings"]) and settings["version"]:
+        lines.append(f"  settings {settings['version']}, began with {settings['started']}")
     if status["drained_until"]:
-        lines.append(f"  drained until {status['drained_until']}")
+        # The server that answers may be older than this command, while a release is replaced.
+        by = f" by {status['drained_by']}" if status.get("drained_by") else ""
+        lines.append(f"  drained until {status['drained_until']}{by}")
     lines += [f"  {reason}" for reason in status["reasons"]]
     return "\n".join(lines + [_worker_in_words(worker) for worker in (*status["workers"], *status["missing"])])
 
@@ -266,6 +316,12 @@ def _on_the_store(module: str) -> Callable[[argparse.Namespace], int]:
     return command
 
 
+def _config(args: argparse.Namespace) -> int:
+    from doris_mcp_server import steward
+
+    return asyncio.run(steward.run(args, _environment(args)))
+
+
 def _smoke(args: argparse.Namespace) -> int:
     from doris_mcp_server import smoke
 
@@ -291,6 +347,7 @@ _COMMANDS = {
     "ctl": _ctl,
     "token": _on_the_store("tokens"),
     "keys": _on_the_store("locksmith"),
+    "config": _config,
     "session": _on_the_store("usher"),
     "fleet": _on_the_store("fleet"),
     "smoke": _smoke,

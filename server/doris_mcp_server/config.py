@@ -1,27 +1,37 @@
 """Every setting of the server: its names, bounds and default, and the one place that reads them.
 
-Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default.
-A leaf: anything may import it, it imports only `clusters`, `issuers`, `rates` and `errors`.
+Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default. What the
+configuration centre of a fleet says comes over all of it (`overrides`).
+A leaf: anything may import it, it imports only `clusters`, `issuers`, `patterns`, `rates` and `errors`.
 """
 
 import difflib
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from doris_mcp_server import clusters, issuers, rates
+from doris_mcp_server import clusters, issuers, patterns, rates
 from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.issuers import Issuer
 from doris_mcp_server.rates import Rate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A list, with commas between where it is given as text."""
 
 
 def _env(name: str, *aliases: str, secret: bool = False) -> dict[str, Any]:
@@ -77,7 +87,7 @@ class Settings(BaseModel):
     max_queued: int = Field(200, ge=0, le=100_000, json_schema_extra=_env("DORIS_MCP_MAX_QUEUED"))
     queue_seconds: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_QUEUE_SECONDS"))
     rate_limits: tuple[Rate, ...] = Field((), json_schema_extra=_env("DORIS_MCP_RATE_LIMITS"))
-    trusted_proxies: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_TRUSTED_PROXIES"))
+    trusted_proxies: Words = Field((), json_schema_extra=_env("DORIS_MCP_TRUSTED_PROXIES"))
     result_cache_seconds: float = Field(0, ge=0, le=86_400, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_SECONDS"))
     result_cache_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 32, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_BYTES")
@@ -88,16 +98,25 @@ class Settings(BaseModel):
     max_result_bytes: int = Field(1 << 20, ge=1024, le=1 << 28, json_schema_extra=_env("DORIS_MCP_MAX_RESULT_BYTES"))
     max_body_bytes: int = Field(4 << 20, ge=1024, le=1 << 28, json_schema_extra=_env("DORIS_MCP_MAX_BODY_BYTES"))
 
-    allowed_hosts: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_HOSTS"))
-    allowed_origins: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_ORIGINS"))
+    disabled_tools: Words = Field((), json_schema_extra=_env("DORIS_MCP_DISABLED_TOOLS"))
+    allowed_tables: Annotated[Words, AfterValidator(patterns.tables)] = Field(
+        (), json_schema_extra=_env("DORIS_MCP_ALLOWED_TABLES")
+    )
+    masked_columns: Annotated[Words, AfterValidator(patterns.columns)] = Field(
+        (), json_schema_extra=_env("DORIS_MCP_MASKED_COLUMNS")
+    )
+
+    allowed_hosts: Words = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_HOSTS"))
+    allowed_origins: Words = Field((), json_schema_extra=_env("DORIS_MCP_ALLOWED_ORIGINS"))
     token: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_TOKEN", secret=True))
     smoke_token: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_SMOKE_TOKEN", secret=True))
     token_key: str = Field("", repr=False, json_schema_extra=_env("DORIS_MCP_TOKEN_KEY", secret=True))
 
-    keys: tuple[str, ...] = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_KEYS", secret=True))
+    keys: Words = Field((), repr=False, json_schema_extra=_env("DORIS_MCP_KEYS", secret=True))
     public_url: str = Field("", json_schema_extra=_env("DORIS_MCP_PUBLIC_URL"))
-    authorization_servers: tuple[str, ...] = Field((), json_schema_extra=_env("DORIS_MCP_AUTHORIZATION_SERVERS"))
+    authorization_servers: Words = Field((), json_schema_extra=_env("DORIS_MCP_AUTHORIZATION_SERVERS"))
     issuers: tuple[Issuer, ...] = Field((), json_schema_extra=_env("DORIS_MCP_ISSUERS"))
+    oauth: bool = Field(False, json_schema_extra=_env("DORIS_MCP_OAUTH"))
     session_idle_seconds: int = Field(1800, ge=10, le=604_800, json_schema_extra=_env("DORIS_MCP_SESSION_IDLE_SECONDS"))
     session_max_seconds: int = Field(
         86_400, ge=10, le=2_592_000, json_schema_extra=_env("DORIS_MCP_SESSION_MAX_SECONDS")
@@ -128,13 +147,6 @@ class Settings(BaseModel):
     @classmethod
     def _one_name_for_http(cls, value: object) -> object:
         return "http" if value in ("streamable-http", "streamable_http") else value
-
-    @field_validator(
-        "allowed_hosts", "allowed_origins", "keys", "authorization_servers", "trusted_proxies", mode="before"
-    )
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("clusters", mode="before")
     @classmethod
@@ -228,16 +240,32 @@ class Settings(BaseModel):
         return self.workers or cpus
 
 
-def _environment() -> dict[str, tuple[str, bool]]:
-    names: dict[str, tuple[str, bool]] = {}
+class Variable(NamedTuple):
+    """What an environment variable sets."""
+
+    field: str
+    secret: bool
+    name: str  # its main name, for one that is an alias
+
+
+def _environment() -> dict[str, Variable]:
+    names: dict[str, Variable] = {}
     for field, info in Settings.model_fields.items():
         extra = cast("dict[str, Any]", info.json_schema_extra)
-        names |= {name: (field, bool(extra["secret"])) for name in extra["env"]}
+        variable = Variable(field, extra["secret"], extra["env"][0])
+        names |= dict.fromkeys(extra["env"], variable)
     return names
 
 
 ENVIRONMENT = _environment()
-"""Environment variable → (field of Settings, whether it is a secret), main names before aliases."""
+"""Environment variable → what it sets, main names before aliases."""
+
+
+class Given(NamedTuple):
+    """What was given, by field: its text (a flag's own value), and the variable, file or flag it came from."""
+
+    values: dict[str, Any]
+    source: dict[str, str]
 
 
 def load(
@@ -253,23 +281,38 @@ def load(
 
     Raises: ConfigError, naming the variable and the fix; never quoting a secret.
     """
-    environ = os.environ if environ is None else environ
+    values, source = given(flags, os.environ if environ is None else environ)
+    return checked(values, source, serving=serving)
+
+
+def given(flags: Mapping[str, Any] | None, environ: Mapping[str, str]) -> Given:
+    """What flags, environment and files say, not checked yet. Raises: ConfigError for what nobody knows or can read."""
     _refuse_unknown(environ)
     values: dict[str, Any] = {}
     source: dict[str, str] = {}
-    for name, (field, secret) in ENVIRONMENT.items():
-        if field in values:
+    for name, variable in ENVIRONMENT.items():
+        if variable.field in values:
             continue
-        found = _read(name, environ, secret)
+        found = _read(name, environ, variable.secret)
         if found is not None:
-            values[field], source[field] = found
+            values[variable.field], source[variable.field] = found
     for field, value in (flags or {}).items():
         if value is not None:
             values[field], source[field] = value, f"--{field.replace('_', '-')}"
+    return Given(values, source)
+
+
+def checked(
+    values: Mapping[str, Any], source: Mapping[str, str], *, serving: bool, then: str = " and start again"
+) -> Settings:
+    """Settings of these values. Raises: ConfigError, naming what is wrong as `source` does and the fix.
+
+    `then` is what to do when that is corrected.
+    """
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise _first_problem(error, source) from None
+        raise _first_problem(error, source, then) from None
     _check_doris(settings)
     if serving:
         _check_serving(settings)
@@ -298,20 +341,26 @@ def _read(name: str, environ: Mapping[str, str], secret: bool) -> tuple[str, str
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = set(ENVIRONMENT) | {f"{name}_FILE" for name, (_, secret) in ENVIRONMENT.items() if secret}
+    known = set(ENVIRONMENT) | {f"{name}_FILE" for name, variable in ENVIRONMENT.items() if variable.secret}
     for name in sorted(environ):
         if name.startswith("DORIS_MCP_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists all of them"
-            raise ConfigError(f"{name} is not a setting of this server", hint=meant)
+            raise unknown(name, known)
 
 
-def _first_problem(error: ValidationError, source: Mapping[str, str]) -> ConfigError:
+def unknown(name: str, known: Collection[str] = ENVIRONMENT) -> ConfigError:
+    """The error about a setting that is none, with what may be meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]}?" if near else "docs/configuration.md lists all of them"
+    return ConfigError(f"{name} is not a setting of this server", hint=meant)
+
+
+def _first_problem(error: ValidationError, source: Mapping[str, str], then: str) -> ConfigError:
     problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = str(problem["loc"][0]) if problem["loc"] else "settings"
-    names = [name for name, (of, _) in ENVIRONMENT.items() if of == field]
-    variable = source.get(field) or (names[0] if names else f"--{field.replace('_', '-')}")
-    return ConfigError(f"{variable}: {problem['msg']}", hint=f"correct {variable} and start again")
+    names = [name for name, variable in ENVIRONMENT.items() if variable.field == field]
+    name = source.get(field) or (names[0] if names else f"--{field.replace('_', '-')}")
+    words = problem["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{name}: {words}", hint=f"correct {name}{then}")
 
 
 def _check_doris(settings: Settings) -> None:
@@ -346,11 +395,31 @@ def _check_serving(settings: Settings) -> None:
             "DORIS_MCP_ISSUERS is set but DORIS_MCP_PUBLIC_URL is not: signed tokens must be meant for this server",
             hint="set DORIS_MCP_PUBLIC_URL to the address clients use, up to and with /mcp",
         )
+    if settings.oauth:
+        _check_oauth(settings)
     if settings.transport == "http" and settings.beyond_loopback and not settings.asks_for_tokens:
         raise ConfigError(
             f"SERVER_HOST={settings.host} is reachable from other machines, but no bearer token is configured",
             hint="set DORIS_MCP_TOKEN (or DORIS_MCP_TOKEN_FILE), or DORIS_MCP_TOKEN_KEY and issue tokens with "
             "`doris-mcp-server token issue`, or listen on 127.0.0.1",
+        )
+
+
+def _check_oauth(settings: Settings) -> None:
+    needed = {
+        "DORIS_MCP_PUBLIC_URL": (settings.public_url, "the address clients use, up to and with /mcp"),
+        "DORIS_MCP_TOKEN_KEY": (settings.token_key, "the same on every host: openssl rand -hex 32"),
+        "DORIS_HOST": (settings.doris, "the Doris whose accounts log in, or DORIS_MCP_CLUSTERS"),
+    }
+    for name, (value, what) in needed.items():
+        if not value:
+            raise ConfigError(f"DORIS_MCP_OAUTH is set but {name} is not", hint=f"set {name}: {what}")
+    parts = urlsplit(settings.public_url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise ConfigError(
+            f"DORIS_MCP_OAUTH is set and DORIS_MCP_PUBLIC_URL={settings.public_url} is not https: "
+            "passwords would be sent in the clear",
+            hint="give the balancer a certificate, and DORIS_MCP_PUBLIC_URL its https address",
         )
 
 

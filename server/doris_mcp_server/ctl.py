@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,12 @@ async def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
     if problem := answer.get("error"):
         raise ServerError(problem["message"], hint=problem.get("hint"))
     return answer
+
+
+def person(environ: Mapping[str, str]) -> str:
+    """Who is at the keyboard of this host, also behind sudo: `ann@app-1`."""
+    name = next((environ[key] for key in ("SUDO_USER", "LOGNAME", "USER") if environ.get(key)), f"uid-{os.getuid()}")
+    return f"{name}@{os.uname().nodename}"
 
 
 async def drained(path: str, timeout: float) -> dict[str, Any]:

@@ -14,7 +14,8 @@
     │   └── AnswerTooLarge     a frontend's page is larger than it may be
     ├── StoreUnavailable       the shared store cannot be reached
     ├── IssuerUnavailable      the keys of an issuer of tokens cannot be had
-    └── KeysUnreadable         the store's key ring is not for this server: another token key, a newer format
+    ├── KeysUnreadable         the store's key ring is not for this server: another token key, a newer format
+    └── SettingsUnreadable     the same of what the configuration centre says
 
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
@@ -126,3 +127,7 @@ class IssuerUnavailable(ServerError):
 
 class KeysUnreadable(ServerError):
     kind = "keys_unreadable"
+
+
+class SettingsUnreadable(ServerError):
+    kind = "settings_unreadable"

@@ -261,10 +261,10 @@ class Supervisor:
             case "status":
                 pass
             case "drain":
-                self._drain(request.get("for"))
+                self._drain(request.get("for"), _name(request))
             case "undrain":
-                self._undrain()
-                event("undrain")
+                if self._undrain(_name(request)):
+                    event("undrain", by=request.get("by"))
             case "reload":
                 await self._reload()
             case "tell":
@@ -273,12 +273,12 @@ class Supervisor:
                 raise InvalidArgument(f"unknown request {other!r:.100}", hint="drain, undrain, status or reload")
         return self._report.status()
 
-    def _drain(self, seconds: Any) -> None:
+    def _drain(self, seconds: Any, by: str | None) -> None:
         if type(seconds) not in (int, float):
             raise InvalidArgument("`for` must say how many seconds a drain lasts", hint='{"do": "drain", "for": 120}')
-        self._lease.take(seconds)
-        event("drain", for_s=seconds, inflight=self._report.inflight)
-        self._tell_all("drain")
+        if self._lease.take(seconds, by):
+            event("drain", for_s=seconds, by=self._lease.by, inflight=self._report.inflight)
+            self._tell_all("drain")
 
     def _tell_workers(self, request: dict[str, Any]) -> None:
         """Pass on what a command has done to the store of this host."""
@@ -288,15 +288,25 @@ class Supervisor:
         for child in self._children:
             child.pass_on({"topic": topic, "data": data})
 
-    def _undrain(self) -> None:
-        self._lease.give_back()
-        self._tell_all("undrain")
+    def _undrain(self, by: str | None = None) -> bool:
+        given = self._lease.give_back(by)
+        if given:
+            self._tell_all("undrain")
+        return given
 
     def _tell_all(self, what: str) -> None:
         for child in self._children:
             if not self._stopping.is_set():  # which closes the gate for good
                 child.tell(what)
         self._report.tell_systemd()
+
+
+def _name(request: dict[str, Any]) -> str | None:
+    """Who asks, where they say so. Raises: InvalidArgument."""
+    by = request.get("by")
+    if by is None or isinstance(by, str):
+        return by
+    raise InvalidArgument("`by` must be a name", hint='{"do": "drain", "for": 120, "by": "ann"}')
 
 
 def _no_room(error: OSError) -> ServerError:

@@ -35,6 +35,8 @@ class Member:
     address: str = ""  # where it listens
     ring: int = 0  # revision of its key ring
     seals: str = ""  # id of the key it seals with
+    settings: int | None = None  # version of the fleet's settings in force; None: this release does not say
+    settings_started: int | None = None  # the one it began with, which its cold settings are of
     config: str = ""  # digest of its settings
 
     @property

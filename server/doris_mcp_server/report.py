@@ -54,6 +54,7 @@ class Report:
         ready = len(serving) == len(self._slots) and all(child.state["ready"] for child in serving)
         reasons = sorted({reason for child in serving for reason in child.state.get("reasons", ())})
         keys = [child.state.get("keys") for child in serving]
+        settings = [child.state["settings"] for child in serving if "settings" in child.state]
         until = None
         if self._lease.held:
             until = (datetime.now(UTC) + timedelta(seconds=self._lease.left)).isoformat(timespec="seconds")
@@ -66,10 +67,12 @@ class Report:
             "state": self.state,
             "age_s": round(time.monotonic() - self._born, 1),
             "drained_until": until,
+            "drained_by": self._lease.by,
             "ready": ready and not self._lease.held,
             "reasons": reasons,
             "inflight": self.inflight,
             "keys": keys[0] if keys and all(key == keys[0] for key in keys) else None,
+            "settings": _furthest_behind(settings),
             "workers": [child.status() | histories.get(child, {}) for child in self._children],
             "missing": [slot.status() for slot in self._slots if slot.child is None],
         }
@@ -88,3 +91,14 @@ class Report:
         if not self._ready and (state in ("running", "draining") or enough):
             self._ready = True
             notify_systemd("READY=1")
+
+
+def _furthest_behind(settings: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Which version of the fleet's settings all workers of this host have, and all of them began with."""
+    if not settings:
+        return None
+    return {
+        "version": min(each["version"] for each in settings),
+        "started": min(each["started"] for each in settings),
+        "refused": sorted({name for each in settings for name in each["refused"]}),
+    }

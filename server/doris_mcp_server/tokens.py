@@ -14,6 +14,7 @@ from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, InvalidArgument
 from doris_mcp_server.keys.ring import ISSUER, PLACE, unwrap
+from doris_mcp_server.oauth.grants import Grant, Grants
 from doris_mcp_server.shared import Shared, opened
 
 SIGNED_FOR = 3600.0  # seconds a signed token lives when nobody says it
@@ -23,17 +24,18 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Do what was asked and print what happened. Exit code 0, or 1 when there was no such token."""
     async with opened(settings, "issued tokens", sealed=True) as shared:
         tokens = Tokens(shared.store, shared.bus, settings.token_key)
+        grants = Grants(shared.store, tokens, settings.token_key, settings.public_url)
         match args.action:
             case "issue":
                 return await _issue(args, settings, shared, tokens)
             case "list":
-                return await _list(args, tokens)
+                return await _list(args, tokens, grants)
             case "show":
-                return await _show(args, tokens)
+                return await _show(args, tokens, grants)
             case "rotate":
                 return await _rotate(args, tokens)
             case _:
-                return await _revoke(args, tokens)
+                return await _revoke(args, tokens, grants)
 
 
 async def _issue(args: argparse.Namespace, settings: Settings, shared: Shared, tokens: Tokens) -> int:
@@ -42,6 +44,10 @@ async def _issue(args: argparse.Namespace, settings: Settings, shared: Shared, t
         raise InvalidArgument(f"unknown scope {unknown[0]!r}", hint=f"scopes are {', '.join(ALL_SCOPES)}")
     if args.name in RESERVED:
         raise InvalidArgument(f"the name {args.name!r} is the server's own", hint="choose another --name")
+    if args.name.rpartition("@")[2] in {cluster.name for cluster in settings.doris} and "@" in args.name:
+        raise InvalidArgument(
+            f"{args.name!r} is how a caller is named who logs in with a Doris account", hint="choose another --name"
+        )
     bound = _bound(args, settings)
     if args.jwt:
         if bound is not None:
@@ -108,37 +114,52 @@ async def _signed(
     return sign(settings.public_url, key, subject=args.name, scopes=scopes, ttl=ttl, id=record.id), record
 
 
-async def _list(args: argparse.Namespace, tokens: Tokens) -> int:
+async def _list(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int:
     uses = await tokens.uses()
     records = [_shown(tokens, record, uses.get(record.id)) for record in await tokens.all()]
+    records += [_granted(grant) for grant in await grants.all()]
     if args.json:
         print(json.dumps(records))
     for r in () if args.json else records:
         print(
             f"{r['id']}  {r['name']:20}  {','.join(r['scopes'])}  created {r['created']}"
             f"  expires {r['expires'] or 'never'}  last used {r['used'] or 'not yet'}"
+            + (f"  {r['kind']} of {r['client']}" if r["client"] else "")
         )
     return 0
 
 
-async def _show(args: argparse.Namespace, tokens: Tokens) -> int:
+async def _show(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int:
     record = await tokens.get(args.id)
-    if record is None:
+    grant = await grants.get(args.id)
+    if grant is not None:
+        shown = _granted(grant)
+    elif record is not None:
+        shown = _shown(tokens, record, (await tokens.uses()).get(record.id))
+    else:
         return _missing(args, "shown")
-    shown = _shown(tokens, record, (await tokens.uses()).get(record.id))
     print(json.dumps(shown) if args.json else "\n".join(f"{name:10} {_words(value)}" for name, value in shown.items()))
     return 0
 
 
 async def _rotate(args: argparse.Namespace, tokens: Tokens) -> int:
+    record = await tokens.get(args.id)
+    if record is not None and record.grant is not None:
+        raise InvalidArgument(f"{args.id} belongs to {record.client}, which renews it by itself")
     rotated = await tokens.rotate(args.id, args.overlap)
     if rotated is None:
         return _missing(args, "rotated")
     return _hand_over(args, tokens, *rotated)
 
 
-async def _revoke(args: argparse.Namespace, tokens: Tokens) -> int:
-    if not await tokens.revoke([args.id]):
+async def _revoke(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int:
+    """A token of a login ends with all that the login gave: the client would get the next one by itself."""
+    record = await tokens.get(args.id)
+    grant = await grants.get(record.grant if record is not None and record.grant is not None else args.id)
+    revoked = await tokens.revoke([args.id])
+    if grant is not None:
+        await grants.end(grant.id)
+    elif not revoked:
         return _missing(args, "revoked")
     print(json.dumps({"id": args.id, "revoked": True}) if args.json else f"{args.id} revoked")
     return 0
@@ -162,9 +183,29 @@ def _shown(tokens: Tokens, record: Token, use: Use | None = None) -> dict[str, A
         "expires": _when(record.expires),
         "audience": record.audience,
         "client": record.client,
+        "grant": record.grant,
         "account": None if bound is None else {"cluster": bound.cluster, "user": bound.account.user},
         "used": None if use is None else _when(use.at),
         "used_on": None if use is None else use.node,
+    }
+
+
+def _granted(grant: Grant) -> dict[str, Any]:
+    """What a login gave a client, in the same words: it can get tokens until it is not used for a month."""
+    return {
+        "id": grant.id,
+        "name": grant.principal,
+        "principal": grant.principal,
+        "kind": "login",
+        "scopes": list(grant.scopes),
+        "created": _when(grant.created),
+        "expires": _when(grant.expires),
+        "audience": None,
+        "client": grant.label,
+        "grant": grant.id,
+        "account": {"cluster": grant.cluster, "user": grant.user},
+        "used": _when(grant.refreshed),
+        "used_on": None,
     }
 
 

@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 
 from doris_mcp_server.app import App
+from doris_mcp_server.centre.copy import freshen
 from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
 from doris_mcp_server.doris.driver import choose
@@ -31,6 +32,7 @@ TICK = 1.0  # seconds
 ORPHAN_LIMIT = 20  # seconds a loop may stand still before a worker whose supervisor is gone ends without it
 EVENT_LIMIT = 1 << 16  # bytes one event may have on its way to the other workers
 BACKLOG_LIMIT = 1 << 20  # bytes that may wait for the supervisor to read them; events that come then are dropped
+TASKS_LIMIT = 1.0  # seconds for what a worker does in the background to end
 LOGS_LIMIT = 1.0  # seconds for the reader of the log to take the last lines
 
 
@@ -59,7 +61,7 @@ class Worker:
                 server_header=False,
                 proxy_headers=False,
                 backlog=2048,
-                timeout_keep_alive=settings.keep_alive_seconds,
+                timeout_keep_alive=self._app.settings.keep_alive_seconds,
                 # The drain has waited already; what is still there now is idle or over its limit.
                 timeout_graceful_shutdown=1,
             ),
@@ -68,13 +70,13 @@ class Worker:
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
         """Exit code: 0 after a clean drain, 1 when a part of this worker failed or something had to be cut short."""
-        tasks = [
+        tasks = {
             self._vital("listening to the supervisor", self._listen(reader)),
             self._vital("ticking", self._tick(writer)),
-            self._vital("watching Doris and the store", self._app.watch()),
             self._vital("announcing this worker", self._app.registry.watch()),
             self._vital("heeding signals", self._heed_signals()),
-        ]
+        }
+        watching = self._vital("watching Doris and the store", self._app.watch())
         ending = asyncio.create_task(self._retire())
         self._app.bus.carriers.append(lambda topic, data: _forward(writer, topic, data))
         try:
@@ -84,10 +86,9 @@ class Worker:
         except Exception as error:
             self._fail("serving", error)
         await ending
+        await _end({watching})  # who listens to a store that is closed connects to it again
         await self._app.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(tasks | asyncio.all_tasks() - {asyncio.current_task()})
         await self._app.steps.run("logs", asyncio.to_thread(flush_logs, LOGS_LIMIT), LOGS_LIMIT)
         self._app.asgi.flush_metrics()
         writer.close()
@@ -167,6 +168,7 @@ class Worker:
                 "draining": app.gate.draining,
                 "reasons": app.health.reasons,
                 "keys": app.rotation.status(),
+                "settings": app.follower.status(),
             }
             writer.write(json.dumps(state).encode() + b"\n")
             app.asgi.flush_metrics()
@@ -188,6 +190,16 @@ class Worker:
             self._server.should_exit = True
 
 
+async def _end(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel them until they have ended: Python 3.11's wait_for, which redis-py uses, may swallow a cancellation."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TASKS_LIMIT):
+            while tasks:
+                for task in tasks:
+                    task.cancel()
+                _, tasks = await asyncio.wait(tasks, timeout=TASKS_LIMIT / 20)
+
+
 def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> None:
     """Send an event to the other workers of this host, by way of the supervisor. It may be lost, it never waits."""
     line = json.dumps({"event": {"topic": topic, "data": data}}).encode() + b"\n"
@@ -201,6 +213,7 @@ async def _main(
     settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int
 ) -> int:
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
+    await freshen(settings)
     return await Worker(settings, sockets, drained, slot).run(reader, writer)
 
 

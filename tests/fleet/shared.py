@@ -65,7 +65,7 @@ async def accident(fleet: Fleet, name: str) -> Outage:
     """Let `name` of FAULTS happen while tokens are revoked and clients ask."""
     redis = Redis(fleet)
     await redis.whole()
-    async with store(fleet) as (_, tokens), Eyes(fleet) as eyes, watch(fleet, f"store {name}") as load:
+    async with store(fleet) as (_, tokens), Eyes(fleet) as eyes, watch(fleet, f"store {name}", accident=True) as load:
         revoker = Revoker(tokens)
         async with revoker.at_work():
             await revoker.more(20, LIMIT)

@@ -60,23 +60,28 @@ class Revoker:
     moments: list[float] = field(default_factory=list)
     """When: seconds of the monotonic clock."""
     failures: int = 0
+    problem: str = ""
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._work())
+        self._task = asyncio.create_task(self._work())
         try:
             yield
         finally:
-            task.cancel()
+            self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await task
+                await self._task
 
     async def more(self, count: int, limit: float) -> None:
         """Wait for so many more revocations."""
         goal = len(self.moments) + count
-        async with asyncio.timeout(limit):
-            while len(self.moments) < goal:
-                await asyncio.sleep(0.02)
+        deadline = time.monotonic() + limit
+        while len(self.moments) < goal:
+            assert not self._task.done(), self._task
+            assert time.monotonic() < deadline, (
+                f"after {limit:g} s: {self.failures} failures, the last one: {self.problem}"
+            )
+            await asyncio.sleep(0.02)
 
     @property
     def longest_gap(self) -> float:
@@ -88,8 +93,9 @@ class Revoker:
             try:
                 token, record = await self.tokens.issue("revoked", SCOPES, 3600)
                 await self.tokens.revoke([record.id])
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 self.failures += 1
+                self.problem = error.message
                 continue
             self.moments.append(time.monotonic())
             self.acknowledged.append(token)

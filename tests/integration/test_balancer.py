@@ -136,7 +136,16 @@ async def test_what_a_client_says_in_mcp_headers_reaches_the_member(tmp_path: Pa
         (f"{METADATA}/admin", False),
         (f"{METADATA}/mcp/more", False),
         (f"{METADATA}x", False),
+        ("/.well-known/oauth-authorization-server", True),
+        ("/.well-known/oauth-authorization-server/mcp", False),
         ("/.well-known/openid-configuration", False),
+        ("/oauth/authorize", True),
+        ("/oauth/token", True),
+        ("/oauth/revoke", True),
+        ("/oauth/register", True),
+        ("/oauth/authorize/x", False),
+        ("/oauth/admin", False),
+        ("/oauth", False),
         ("/metrics", False),
     ],
 )
@@ -171,6 +180,57 @@ async def test_the_end_of_a_session_goes_past_a_draining_member(tmp_path: Path) 
     ):
         assert [await status(connection, DELETE) for _ in range(2)] == [200, 200]
     assert one.seen and len(two.seen) == 2
+
+
+AUTHORIZE, TOKENS = "/oauth/authorize", "/oauth/token"
+
+
+def posted(path: str) -> bytes:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "3"}
+    return head({}, but=form, target=path) + b"a=b"
+
+
+@pytest.mark.parametrize("path", [AUTHORIZE, TOKENS])
+async def test_a_password_or_code_that_may_have_been_used_is_not_sent_again(path: str, tmp_path: Path) -> None:
+    async with (
+        member(dying) as one,
+        member(dying) as two,
+        balancing(tmp_path, [one.port, two.port]) as port,
+        connected(port) as connection,
+    ):
+        assert await status(connection, posted(path)) == 502
+    assert len(one.seen) + len(two.seen) == 1
+
+
+@pytest.mark.parametrize("path", [AUTHORIZE, TOKENS])
+async def test_a_login_goes_past_a_draining_member(path: str, tmp_path: Path) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    async with (
+        member(draining) as one,
+        member(echo) as two,
+        balancing(tmp_path, [one.port, two.port], in_turn=True) as port,
+        connected(port) as connection,
+    ):
+        for _ in range(3):
+            connection.send(posted(path))
+            answer = await connection.answer()
+            assert answer is not None
+            assert (answer.status, answer.body) == (200, b"a=b")
+    assert one.seen and len(two.seen) == 3
+
+
+async def test_the_login_page_is_asked_for_at_the_next_member(tmp_path: Path) -> None:
+    async with (
+        member(dying) as one,
+        member(fine) as two,
+        balancing(tmp_path, [one.port, two.port], in_turn=True) as port,
+        connected(port) as connection,
+    ):
+        asked = head({}, method="GET", target=AUTHORIZE)
+        assert [await status(connection, asked) for _ in range(2)] == [200, 200]
+    assert one.seen
 
 
 async def test_before_a_reload_each_answer_ends_its_connection_and_still_goes_past_a_member_that_dies(

@@ -117,3 +117,24 @@ async def test_a_storm_leaves_nothing_behind() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert max(most) == 3
     assert (admission.running, admission.waiting) == (0, 0)
+
+
+async def test_other_limits_let_in_who_waits_and_turn_nobody_away() -> None:
+    admission = Admission(total=1, each=1, queued=10, patience=LONG)
+    await enter(admission, "a")
+    tasks = waits(admission, "a", "b", "b", "c")
+    await until(lambda: admission.waiting == 4)
+    admission.limit(total=3, each=1, queued=0, patience=LONG)
+    await asyncio.gather(tasks[1], tasks[3])
+    assert (admission.running, admission.waiting) == (3, 2)
+    with pytest.raises(Overloaded):
+        await enter(admission, "d")
+    admission.limit(total=1, each=1, queued=10, patience=LONG)
+    admission.leave("b")
+    admission.leave("c")
+    await until(lambda: admission.running == 1)
+    assert not tasks[0].done() and not tasks[2].done()
+    admission.leave("a")
+    await tasks[0]
+    admission.leave("a")
+    await tasks[2]

@@ -90,3 +90,12 @@ def test_check_config_reads_the_services_environment(tmp_path: Path, capsys: pyt
     file.write_text("WORKRES=3\nDORIS_MCP_NODENAME=a\n")
     assert main(["check-config", "--env-file", str(file)]) == 2
     assert "DORIS_MCP_NODE_NAME" in capsys.readouterr().err
+
+
+def test_a_tool_that_is_to_be_taken_out_must_be_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DORIS_MCP_DISABLED_TOOLS", "list_clusters,explain_querry")
+    for command in ("check-config", "serve"):
+        assert main([command]) == 2
+        assert "did you mean explain_query?" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from doris_mcp_server import ctl
+from doris_mcp_server.cli import main
 from doris_mcp_server.errors import InvalidArgument, ServerError
 
 from .conftest import LIMIT
@@ -62,6 +64,32 @@ async def test_a_stale_file_of_a_killed_server_is_replaced(tmp_path: Path) -> No
     server = await ctl.listen(str(tmp_path / "ctl.sock"), mirror)
     assert await ctl.ask(str(tmp_path / "ctl.sock"), {"do": "x"}) == {"asked": {"do": "x"}}
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [({"SUDO_USER": "ann", "USER": "root"}, "ann"), ({"USER": "bob"}, "bob"), ({}, f"uid-{os.getuid()}")],
+)
+def test_who_is_at_the_keyboard_is_found_behind_sudo_too(environ: dict[str, str], name: str) -> None:
+    assert ctl.person(environ) == f"{name}@{os.uname().nodename}"
+
+
+async def test_who_drains_goes_with_the_request_and_with_no_other(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        return {}
+
+    monkeypatch.setattr(ctl, "ask", ask)
+    monkeypatch.setenv("SUDO_USER", "ann")
+    monkeypatch.delenv("DORIS_MCP_CTL_BY", raising=False)
+    me = ctl.person({"SUDO_USER": "ann"})
+    for verb in (["drain"], ["drain", "--by", "bob"], ["undrain"], ["status"]):
+        await asyncio.to_thread(main, ["ctl", *verb, "--json"])
+    monkeypatch.setenv("DORIS_MCP_CTL_BY", "play:7")
+    await asyncio.to_thread(main, ["ctl", "undrain", "--json"])
+    assert [request.get("by") for request in asked] == [me, "bob", me, None, "play:7"]
 
 
 async def test_where_no_socket_can_be_it_says_so(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Both:
 
     def __init__(self) -> None:
         config = Settings()
-        bus = Bus()
+        bus = self.bus = Bus()
         admission = Admission(total=1000, each=1000, queued=0, patience=60)
         nothing: Any = None
         permits = Permits(config, LocalStore(), lambda: 1)

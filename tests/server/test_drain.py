@@ -15,7 +15,8 @@ from doris_mcp_server import ctl
 from doris_mcp_server.cli import main
 
 from ..echoes import ECHO, echoing, messages, stream, wait
-from .conftest import LIMIT, Launch, Running, legacy, modern
+from ..redis_server import PASSWORD
+from .conftest import LIMIT, Launch, Running, legacy, modern, serving
 
 ERAS = pytest.mark.parametrize("era", [modern, legacy])
 
@@ -272,6 +273,23 @@ async def test_an_error_in_a_worker_ends_that_one_in_order_and_another_takes_its
 
 
 # -- stdio ---------------------------------------------------------------------------------------------------
+
+
+async def test_servers_that_listen_to_a_store_end_in_order(redis_port: int, tmp_path: Path) -> None:
+    """A lost cancellation left one in a few of them hanging, until the supervisor took it for blocked."""
+
+    async def life(name: str) -> int:
+        (tmp_path / name).mkdir()
+        async with serving(tmp_path / name, workers=2, **variables) as server:
+            await server.said("store answers", 2)
+            server.signal(signal.SIGTERM)
+            code = await server.process.wait()
+        assert not [line for line in server.lines if line["message"] == "worker killed"]
+        return code
+
+    variables = {"REDIS_URL": f"redis://127.0.0.1:{redis_port}/0", "REDIS_PASSWORD": PASSWORD}
+    variables |= {"DORIS_MCP_TOKEN_KEY": "ab" * 32}
+    assert await asyncio.gather(*map(life, "abcde")) == [0] * 5
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, None])

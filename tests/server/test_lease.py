@@ -1,4 +1,4 @@
-"""The drain lease: taken, renewed, given back, kept over a restart, and what may stand in its file."""
+"""The drain lease: taken, renewed, given back, whose it is, kept over a restart, and what may stand in its file."""
 
 import time
 from pathlib import Path
@@ -59,6 +59,52 @@ def test_it_holds_over_a_restart_for_what_is_left_of_it(file: Path, clock: Clock
     assert after.left == pytest.approx(20, abs=0.01)
     clock.passes(21)
     assert after.ran_out
+
+
+def test_it_is_somebodys_also_after_a_restart_and_nobodys_after_its_end(file: Path, clock: Clock) -> None:
+    lease = Lease(file)
+    lease.take(120, "ann@laptop")
+    assert (lease.by, Lease(file).by) == ("ann@laptop", "ann@laptop")
+    lease.take(120)
+    assert Lease(file).by == "ann@laptop", "renewed without a name"
+    clock.passes(121)
+    assert (lease.by, Lease(file).by) == (None, None)
+    lease.take(120)
+    assert lease.held and lease.by is None
+
+
+def test_a_lease_of_a_release_that_noted_nobody_still_holds(file: Path, clock: Clock) -> None:
+    file.write_text(f"{clock.wall + 60:.3f}\n")
+    lease = Lease(file)
+    assert (lease.left, lease.by) == (pytest.approx(60, abs=0.01), None)
+    assert lease.take(120, "play:2"), "it may be a play's"
+
+
+def test_a_play_leaves_alone_what_a_person_took(file: Path, clock: Clock) -> None:
+    lease = Lease(file)
+    lease.take(60, "ann")
+    assert not lease.take(120, "play:2")
+    assert not lease.give_back("play:2")
+    assert (lease.left, lease.by, Lease(file).by) == (60, "ann", "ann")
+    assert lease.give_back("bob")
+    assert not lease.held
+
+
+def test_a_play_takes_up_what_another_play_left_and_a_person_takes_over_either(file: Path, clock: Clock) -> None:
+    lease = Lease(file)
+    lease.take(60, "play:1")
+    assert lease.take(60, "play:2") and lease.by == "play:2"
+    assert lease.take(60, "ann") and lease.by == "ann"
+    clock.passes(61)
+    assert lease.take(60, "play:3") and lease.by == "play:3", "hers has ended"
+    assert lease.give_back("play:4") and not lease.held
+
+
+@pytest.mark.parametrize("name", ["", " ", "ann\n1800099999 bob", "a" * 101, " play:1", "\ud800"])
+def test_a_name_is_one_line(name: str, file: Path) -> None:
+    with pytest.raises(InvalidArgument, match="one line"):
+        Lease(file).take(60, name)
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -272,7 +273,7 @@ async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart
                 await asyncio.sleep(0.02)
 
     async with launch("--sandbox", **secrets) as server:
-        assert (await ctl.ask(server.ctl, {"do": "drain", "for": 600}))["state"] == "draining"
+        assert (await ctl.ask(server.ctl, {"do": "drain", "for": 600, "by": "ann"}))["state"] == "draining"
         await drained(server, True)
         assert (await ask(server, TOKEN), await ask(server, SMOKE)) == (503, 200)
         async with http.get(f"{server.url}/readyz") as response:
@@ -280,7 +281,11 @@ async def test_a_drain_turns_away_all_but_the_smoke_token_and_outlives_a_restart
         async with http.get(f"{server.url}/livez") as response:
             assert response.status == 200
     async with launch("--sandbox", **secrets) as server:
-        assert (await status(server))["drained_until"] is not None
+        for deed in ({"do": "undrain", "by": "play:7"}, {"do": "drain", "for": 60, "by": "play:7"}):
+            told = await ctl.ask(server.ctl, deed)
+            assert (told["state"], told["drained_by"], told["drained_until"] is None) == ("draining", "ann", False)
+        assert await asyncio.to_thread(main, ["ctl", "--socket", server.ctl, "status"]) == 0
+        assert re.search(r"drained until 20\S+ by ann\n", capsys.readouterr().out)
         assert (await ask(server, TOKEN), await ask(server, SMOKE)) == (503, 200)
         smoke = ["smoke", "--url", f"{server.url}/mcp", "--token-file", str(tmp_path / "token")]
         (tmp_path / "token").write_text(TOKEN)
@@ -320,6 +325,8 @@ async def test_status_says_in_words_what_became_of_the_workers(
         ({"do": "drain", "for": "60"}, "how many seconds"),
         ({"do": "drain", "for": True}, "how many seconds"),
         ({"do": "drain", "for": 0}, "1 to 3600"),
+        ({"do": "drain", "for": 60, "by": 7}, "must be a name"),
+        ({"do": "drain", "for": 60, "by": "a\nb"}, "one line"),
         ({"do": "drain", "for": float("nan")}, "1 to 3600"),
     ],
 )

@@ -32,7 +32,7 @@ from doris_mcp_server import auth, cli, sessions
 auth.POSITIVE_CACHE = sessions.WARM = 600
 sys.exit(cli.main(sys.argv[1:]))
 """
-BESIDE = {"denied:v1", "keys", "member:v1", "events", "PING", "HELLO", "AUTH", "CLIENT"}
+BESIDE = {"denied:v1", "keys", "config:v1", "member:v1", "events", "PING", "HELLO", "AUTH", "CLIENT"}
 """Families of what is looked at or told every few seconds, and what a connection begins with."""
 
 

@@ -41,6 +41,7 @@ class Principal:
     name: str
     scopes: frozenset[str]
     bound: Bound | None = None
+    grant: str | None = None  # of OAuth, that his token belongs to
     caller: Caller = field(init=False, compare=False)
     """Who that is to Doris."""
 
@@ -58,7 +59,7 @@ class _Known(NamedTuple):
     until: float  # believed so long without asking the store
     principal: Principal
     expires: float
-    id: str | None
+    ids: tuple[str, ...]  # the token's, and its grant's: it ends with either
 
 
 class Verifier:
@@ -78,9 +79,9 @@ class Verifier:
         self._clock = clock
         self._node = settings.node_name
         self._issued = bool(settings.token_key)
-        self._resource = _canonical(settings.public_url) if settings.public_url else None
+        self._resource = canonical(settings.public_url) if settings.public_url else None
         self._static = {
-            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, None)
+            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, ())
             for token, name in ((settings.token, "static"), (settings.smoke_token, SMOKE))
             if token
         }
@@ -165,13 +166,18 @@ class Verifier:
             # Believed for another while, or each request would wait for a store that does not answer.
             self._known[digest] = known._replace(until=min(now + POSITIVE_CACHE, end))
             return known.principal
-        if record is None or record.id in self.denied or not (record.audience is None or self._is_us(record.audience)):
+        ids = () if record is None else (record.id, *((record.grant,) if record.grant else ()))
+        if (
+            record is None
+            or any(id in self.denied for id in ids)
+            or not (record.audience is None or self._is_us(record.audience))
+        ):
             self._forget(digest)
             return None
-        found = Principal(record.principal, frozenset(record.scopes), self.tokens.bound(record))
+        found = Principal(record.principal, frozenset(record.scopes), self.tokens.bound(record), record.grant)
         expires = math.inf if record.expires is None else now + record.expires - time.time()
         self._note_use(record, expires)
-        return self._remember(digest, found, now, expires, record.id)
+        return self._remember(digest, found, now, expires, ids)
 
     async def _check(self, signed: Signed, digest: bytes, token: str) -> Principal | None:
         now = self._clock()
@@ -186,7 +192,8 @@ class Verifier:
             self._forget(digest)
             return None
         found = Principal(name, claims.scopes & frozenset(ALL_SCOPES))
-        return self._remember(digest, found, now, now + claims.expires - time.time(), id)
+        ids = () if id is None else (id,)
+        return self._remember(digest, found, now, now + claims.expires - time.time(), ids)
 
     async def _informed(self) -> None:
         """Return when this worker knows what is revoked. Raises: StoreUnavailable."""
@@ -197,21 +204,21 @@ class Verifier:
         """Until when a token that expires then is good if the store says nothing any more."""
         return min(self.denied.confirmed + GRACE, expires)
 
-    def _remember(self, digest: bytes, found: Principal, now: float, expires: float, id: str | None) -> Principal:
+    def _remember(self, digest: bytes, found: Principal, now: float, expires: float, ids: tuple[str, ...]) -> Principal:
         if len(self._known) >= MAX_KNOWN:
             # Bounded; the next request of each caller asks the store once.
             self._known = dict(self._static)
             self._of_id.clear()
-        until = min(now + POSITIVE_CACHE, expires if id is None else self._end(expires))
-        self._known[digest] = _Known(until, found, expires, id)
-        if id is not None:
+        until = min(now + POSITIVE_CACHE, self._end(expires) if ids else expires)
+        self._known[digest] = _Known(until, found, expires, ids)
+        for id in ids:
             self._of_id.setdefault(id, set()).add(digest)
         return found
 
     def _forget(self, digest: bytes) -> None:
         known = self._known.pop(digest, None)
-        if known is not None and known.id is not None:
-            self._of_id[known.id].discard(digest)
+        for id in known.ids if known is not None else ():
+            self._of_id[id].discard(digest)
 
     def _drop(self, ids: Iterable[str]) -> None:
         """These tokens are revoked: nothing is believed of them any more."""
@@ -237,14 +244,14 @@ class Verifier:
 
     def _is_us(self, audience: str) -> bool:
         """RFC 8707: a token bound to a resource is good there only. Without a public address we are none."""
-        return self._resource is not None and _canonical(audience) == self._resource
+        return self._resource is not None and canonical(audience) == self._resource
 
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _canonical(url: str) -> tuple[str, str, str]:
+def canonical(url: str) -> tuple[str, str, str]:
     """A resource's URL for comparing: scheme and host in lower case, no default port, no slash at the end."""
     scheme, rest = url.partition("://")[::2]
     host, slash, path = rest.partition("/")

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from doris_mcp_server.auth import ALL_SCOPES
+from doris_mcp_server.auth.signed import own_issuer
 from doris_mcp_server.config import Settings
 
 METADATA = "/.well-known/oauth-protected-resource"
@@ -76,7 +77,9 @@ class Resources:
     """The resource a request was sent to: the public address of the settings, else the one the caller used."""
 
     def __init__(self, settings: Settings) -> None:
-        self._servers = settings.authorization_servers
+        # Ours first: that is the one many clients take.
+        ours = (own_issuer(settings.public_url),) if settings.oauth else ()
+        self._servers = (*ours, *settings.authorization_servers)
         self._public = Resource(settings.public_url, self._servers) if settings.public_url else None
         self._seen: dict[tuple[str, bytes], Resource] = {}
 

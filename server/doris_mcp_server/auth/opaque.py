@@ -27,8 +27,10 @@ from doris_mcp_server.state.bus import DENIED, Bus
 FAMILY: Final = "token:v1"
 USED: Final = "token-used:v1"
 REVOKED: Final = "denied:v1"
-"""The set of revoked ids, of tokens and of signed ones."""
+"""The set of revoked ids: of tokens, of signed ones, and of grants."""
 FORGOTTEN: Final = 30 * 86_400.0  # seconds after which a revoked token that never expired is unknown everywhere
+GRANT_LIVES: Final = 30 * 86_400.0  # seconds a grant of OAuth lives when it is not used
+GRANT_DENIED: Final = GRANT_LIVES + FORGOTTEN  # seconds
 _SHAPE: Final = re.compile(r"dmcp_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 
 
@@ -46,6 +48,7 @@ class Token:
     hash: str | None = None  # keyed hash of the token (hexadecimal); None: a signed one, which is checked by its keys
     account: str | None = None  # the Doris account it is bound to, encrypted
     client: str | None = None  # of OAuth
+    grant: str | None = None  # what a login gave that client; whoever ends it ends this token as well
 
     @property
     def signed(self) -> bool:
@@ -100,10 +103,13 @@ class Tokens:
         return None if text is None else _decode(text)
 
     async def all(self) -> list[Token]:
-        """All tokens that have not expired, oldest first."""
+        """All tokens that are good now, oldest first."""
         found = await self._store.find(FAMILY)
+        revoked = await self._store.grown(REVOKED, None)
+        denied = revoked.until if revoked is not None else {}
         records = [_decode(text) for text in found.values()]
-        return sorted((record for record in records if not record.expired()), key=lambda record: record.created)
+        good = (r for r in records if not (r.expired() or r.id in denied or r.grant in denied))
+        return sorted(good, key=lambda record: record.created)
 
     async def issue(
         self,
@@ -115,6 +121,7 @@ class Tokens:
         bound: Bound | None = None,
         audience: str | None = None,
         client: str | None = None,
+        grant: str | None = None,
     ) -> tuple[str, Token]:
         """A new token, which nobody can show again, and its record. `ttl` in seconds, None: until it is revoked."""
         id, now = new_id(), time.time()
@@ -130,6 +137,7 @@ class Tokens:
             hash=keyed_hash(self._key, token),
             account=None if bound is None else seal_account(bound, self._key, id),
             client=client,
+            grant=grant,
         )
         await self.keep(record)
         return token, record
@@ -162,18 +170,24 @@ class Tokens:
         return token, record
 
     async def revoke(self, ids: Iterable[str]) -> list[str]:
-        """End tokens everywhere; which of them there were. Every replica knows it when this returns.
+        """End tokens everywhere, with the grants they belong to; which of them there were.
 
-        First they are denied, then forgotten: cut off in between, they are refused all the same.
+        Every replica knows it when this returns. First they are denied, then forgotten: cut off in between, they are
+        refused all the same.
         """
         found = [record for id in ids if (record := await self.get(id)) is not None]
         if found:
             now = time.time()
             until = {record.id: FORGOTTEN + (record.expires or now) for record in found}
-            await self._store.grow(REVOKED, until, durable=True)
-            self._bus.publish(DENIED, {"until": until})
+            until |= {record.grant: now + GRANT_DENIED for record in found if record.grant is not None}
+            await self.deny(until)
             await asyncio.gather(*(self.forget(record.id) for record in found))
         return [record.id for record in found]
+
+    async def deny(self, until: dict[str, float]) -> None:
+        """Have every worker refuse the tokens and grants of these ids, each until its time (Unix, seconds)."""
+        await self._store.grow(REVOKED, until, durable=True)
+        self._bus.publish(DENIED, {"until": until})
 
     async def forget(self, id: str) -> None:
         """Remove the record of a token that is denied."""

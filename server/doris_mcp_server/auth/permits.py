@@ -78,15 +78,20 @@ class Permits:
         self._away = False
         self._ask_again = -math.inf
         self._refused: Counter[str] = Counter()
+        self._rates: dict[tuple[str, str], Rate] = {}
+        self._buckets: dict[tuple[str, str], _Bucket | None] = {}
+        self.on = False
+        """Whether anything is limited."""
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
         """Keep to the limits of these settings from now on. What was spent stays spent."""
-        self._rates = {(rate.kind, rate.of): rate for rate in settings.rate_limits}
-        self._buckets: dict[tuple[str, str], _Bucket | None] = {}
-        self.on = bool(self._rates)
-        """Whether there are any."""
-        for kind, of in self._rates:
+        rates = {(rate.kind, rate.of): rate for rate in settings.rate_limits}
+        if rates == self._rates:
+            return
+        self._rates, self.on = rates, bool(rates)
+        self._buckets.clear()
+        for kind, of in rates:
             if kind == "tool" and of and of not in self._tools:
                 event("a limit on a tool that is none", level=logging.WARNING, tool=of)
 

@@ -87,6 +87,19 @@ class Cluster:
             way = self.ways[account] = Way(pool, http)
         return way
 
+    async def admit(self, account: Account) -> None:
+        """Log in as `account`, and out again, whatever ways there are and however the frontends did before.
+
+        What comes of it is not counted as theirs: anybody may try. Raises: DorisRefusedLogin, DorisUnavailable.
+        """
+        login = Login(account.user, account.password, None, self._tls)
+
+        async def connect(frontend: Frontend) -> Wire:
+            return await Wire.open(frontend, login, self._driver)
+
+        wire = await Frontends(self.config.addresses).first(connect, self._connect_timeout)
+        wire.abort()
+
     @property
     def own_way(self) -> Way:
         """The way this server itself takes, to look how the cluster does."""

@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from doris_mcp_server.observe.logs import RepeatedEvent, configure_logging, event, flush_logs
+from doris_mcp_server.observe.logs import RepeatedEvent, configure_logging, event, flush_logs, set_level
 from doris_mcp_server.observe.metrics import Metrics
 from doris_mcp_server.observe.redaction import redact
 
@@ -24,6 +24,7 @@ __all__ = [
     "flush_logs",
     "notify_systemd",
     "redact",
+    "set_level",
 ]
 
 

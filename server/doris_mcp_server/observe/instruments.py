@@ -47,6 +47,14 @@ class Instruments:
         self.auth_failures = Counter(
             "doris_mcp_auth_failures", "Requests without a valid bearer token", ["reason"], registry=registry
         )
+        self.oauth = {
+            what: Counter(f"doris_mcp_oauth_{name}", f"{words}, by outcome", ["outcome"], registry=registry)
+            for what, name, words in (
+                ("login", "logins", "Logins at the authorization server"),
+                ("code", "codes", "Authorization codes issued and redeemed"),
+                ("refresh", "refreshes", "Refreshes of tokens"),
+            )
+        }
         self.shutdown_steps = Counter(
             "doris_mcp_shutdown_steps",
             "Steps of the ends of workers, by result: ok, cut, late or failed",
@@ -140,6 +148,18 @@ class Instruments:
             "Revoked tokens that the worker knows which knows fewest; gone some time after they would have expired",
             registry=registry,
             multiprocess_mode="livemin",
+        )
+        self.config_version = Gauge(
+            "doris_mcp_config_version",
+            "Version of the fleet's settings on the worker that is furthest behind; 0 where nothing is set",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.config_reloads = Counter(
+            "doris_mcp_config_reloads",
+            "Versions of the fleet's settings taken in by workers, by outcome: applied, partly or unreadable",
+            ["outcome"],
+            registry=registry,
         )
         self.inflight = Gauge(
             "doris_mcp_requests_in_flight",

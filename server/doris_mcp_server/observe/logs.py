@@ -49,7 +49,13 @@ def configure_logging(level: str) -> None:
     if _journal is None:
         # Started without a stderr, its number may belong to anything by now.
         _journal = Journal(Outlet(2 if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY)))
-    logging.basicConfig(level=level, handlers=[LineHandler(_journal)], force=True)
+    logging.basicConfig(handlers=[LineHandler(_journal)], force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on; what libraries say, from WARNING on at least."""
+    logging.getLogger().setLevel(level)
     for chatty in ("mcp", "uvicorn", "sqlglot", "httpx", "sse_starlette"):
         logging.getLogger(chatty).setLevel(max(logging.getLevelName(level), logging.WARNING))
 

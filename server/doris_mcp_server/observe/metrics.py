@@ -51,6 +51,7 @@ class Metrics:
         self._calls: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._durations: defaultdict[str, Durations] = defaultdict(Durations)
         self._auth_failures: defaultdict[str, int] = defaultdict(int)
+        self._oauth: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._drain_refused = 0
 
     def request(self, route: str, status: int) -> None:
@@ -65,6 +66,10 @@ class Metrics:
     def auth_failure(self, reason: str) -> None:
         """One request came without a valid bearer token."""
         self._auth_failures[reason] += 1
+
+    def oauth(self, what: str, outcome: str) -> None:
+        """One `login`, `code` or `refresh` of the authorization server came out like this."""
+        self._oauth[what, outcome] += 1
 
     def drain_refused(self) -> None:
         """One request was answered 503 by the drain gate."""
@@ -90,6 +95,9 @@ class Metrics:
         while self._auth_failures:
             reason, count = self._auth_failures.popitem()
             to.auth_failures.labels(reason).inc(count)
+        while self._oauth:
+            (what, outcome), count = self._oauth.popitem()
+            to.oauth[what].labels(outcome).inc(count)
         if self._drain_refused:
             to.refused_draining.inc(self._drain_refused)
             self._drain_refused = 0

@@ -17,6 +17,7 @@ from doris_mcp_server.protocol import envelope
 from doris_mcp_server.protocol.calls import Calls, failure, may
 from doris_mcp_server.protocol.exchange import Underway, cancelled, this_task
 from doris_mcp_server.protocol.lean import LISTS_CHANGED, Lean, absent, answer, call_answer, negotiate
+from doris_mcp_server.protocol.offer import Offer
 from doris_mcp_server.protocol.request import SESSION, VERSION, ClientGone, Request
 from doris_mcp_server.protocol.streams import CHANGED, Streams
 from doris_mcp_server.protocol.unusual import Unusual
@@ -31,6 +32,8 @@ __all__ = ["ClientGone", "Protocol", "Request"]
 
 CANCELLED: Final = "mcp.cancelled"
 """Topic of calls whose client wants no answer: {"session": id of the session, "request": id of the request}."""
+SETTLED: Final = 2.0  # seconds within which every worker has applied what this one has
+_TOOLS_CHANGED: Final = {"method": "notifications/tools/list_changed"}
 _MODERN: Final = envelope.MODERN.encode()
 _HANDSHAKE: Final = frozenset({None, *(version.encode() for version in envelope.HANDSHAKE)})
 
@@ -50,15 +53,16 @@ class Protocol:
         resources: Resources,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self._offer = Offer(tools, settings.disabled_tools)
         self._calls = calls
         self._answers = answers
         self._sessions = sessions
         self._bus = bus
         self._max_body = settings.max_body_bytes
-        self._lean = Lean(tools, only_calls=settings.test_fixtures == "conformance")
+        self._lean = Lean(self._offer, only_calls=settings.test_fixtures == "conformance")
         self._streams = Streams(answers, sessions, bus, settings.max_streams)
         self._underway = Underway(answers)
-        self.unusual = Unusual(settings, self._tools, calls, answers, resources, self._underway, sessions, bus, keys)
+        self.unusual = Unusual(settings, self._offer, calls, answers, resources, self._underway, sessions, bus, keys)
         bus.subscribe(CANCELLED, lambda data: self._underway.cancel((data["session"], data["request"])))
         bus.subscribe(LISTENING, self._heard_again)
 
@@ -118,6 +122,15 @@ class Protocol:
         await self._sessions.end(session)
         await self._answers.send(request.send, 200, b"")
         return 200
+
+    def apply(self, settings: Settings) -> None:
+        """Use these settings from now on: the tools on offer, the streams a caller may have."""
+        self._streams.limit = settings.max_streams
+        if self._offer.without(settings.disabled_tools):
+            # Every worker applies it by itself, and tells its own clients. One that looks at once may meet a worker
+            # that is not as far yet, so it is told again when all are.
+            self._bus.deliver(CHANGED, _TOOLS_CHANGED)
+            asyncio.get_running_loop().call_later(SETTLED, self._bus.deliver, CHANGED, _TOOLS_CHANGED)
 
     def end_waiting(self) -> None:
         """Ask whoever waits for the SDK to be loaded to come again: the server is about to end."""

@@ -16,12 +16,18 @@ class Admission:
 
     def __init__(self, *, total: int, each: int, queued: int, patience: float) -> None:
         self.running = 0
+        self._of: dict[str, int] = {}
+        self._queue: dict[asyncio.Future[None], str] = {}
+        self.limit(total=total, each=each, queued=queued, patience=patience)
+
+    def limit(self, *, total: int, each: int, queued: int, patience: float) -> None:
+        """Use these limits from now on. Calls that run, and those that wait already, are not turned away for it."""
         self._total = total
         self._each = min(each, total)
         self._queued = queued
         self._patience = patience
-        self._of: dict[str, int] = {}
-        self._queue: dict[asyncio.Future[None], str] = {}
+        while self._queue and self._let_in():
+            pass
 
     @property
     def waiting(self) -> int:
@@ -64,10 +70,12 @@ class Admission:
         if self._queue:
             self._let_in()
 
-    def _let_in(self) -> None:
+    def _let_in(self) -> bool:
+        """Give the first that may run its turn; False where none may."""
         for turn, principal in self._queue.items():
             # One that is done was given up; its caller has yet to hear of it and to take it out.
             if not turn.done() and self.take(principal):
                 del self._queue[turn]
                 turn.set_result(None)
-                return
+                return True
+        return False

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from doris_mcp_server.auth import SMOKE, Principal
 from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.clusters import Caller
-from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError, ShuttingDown
+from doris_mcp_server.errors import DorisRefusedLogin, InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.exchange import Task, this_task
@@ -31,18 +31,25 @@ def may(principal: Principal, tool: Tool) -> bool:
     return tool.scope in principal.scopes
 
 
+MakeContext = Callable[[Caller, str | None], Context]
+"""Makes what a handler works with, from the caller and a cluster's name. May raise ServerError: no call runs then."""
+
+
 class Calls:
-    """Runs tools. `context` makes what a handler works with, from the caller and a cluster's name; it is kept."""
+    """Runs tools. What `context` makes for a caller is kept."""
 
     def __init__(
         self,
-        context: Callable[[Caller, str | None], Context],
+        context: MakeContext,
         admission: Admission,
         metrics: Metrics,
         permits: Permits,
+        refused: Callable[[Principal], None] | None = None,
     ) -> None:
+        """`refused` is told of a caller with a login of his own (OAuth) whose account Doris did not let in."""
         self.permits = permits
         self._make_context = context
+        self._refused = refused
         self._admission = admission
         self._contexts: dict[tuple[Caller, str | None], Context] = {}
         self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
@@ -55,6 +62,11 @@ class Calls:
         """Raises: Overloaded where the tool is called more often than it may be."""
         if principal.name != SMOKE:
             await self.permits.spend("tool", tool.name)
+
+    def use(self, context: MakeContext) -> None:
+        """Make what calls work with in this way from now on. Those that run go on with what they have."""
+        self._make_context = context
+        self._contexts.clear()
 
     def end(self) -> None:
         """Stop what runs, and let nothing begin: each call is answered with an error that says to send it again."""
@@ -98,6 +110,9 @@ class Calls:
             return failure(_SHUTTING_DOWN), True
         except Exception as error:
             outcome = "error"
+            if isinstance(error, DorisRefusedLogin) and principal.grant is not None and self._refused is not None:
+                self._refused(principal)
+                error = DorisRefusedLogin(error.message, hint="Log in again: the password may have changed.")
             return failure(_explain(error, tool)), True
         finally:
             self._running.discard(task)

@@ -5,7 +5,6 @@ is not answered here at all (None) and goes to the SDK untouched. tests/server/t
 against each other.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -15,6 +14,7 @@ from doris_mcp_server.answers import METHOD_NOT_FOUND
 from doris_mcp_server.auth import Principal
 from doris_mcp_server.protocol import envelope
 from doris_mcp_server.protocol.calls import may
+from doris_mcp_server.protocol.offer import Offer
 from doris_mcp_server.tools import Tool
 
 SERVER: Final = {"name": "doris-mcp-server", "title": "Apache Doris", "version": RELEASE}
@@ -96,10 +96,9 @@ def absent(request: envelope.Absent | envelope.HandshakeAbsent) -> bytes:
 class Lean:
     """What of an ordinary request can be answered without any work is made once: the lists, by the caller's scopes."""
 
-    def __init__(self, tools: Sequence[Tool], *, only_calls: bool = False) -> None:
-        self._tools = {tool.name: tool for tool in tools}
+    def __init__(self, offer: Offer, *, only_calls: bool = False) -> None:
+        self._offer = offer
         self._only_calls = only_calls  # something else than our tools is to be listed, and the SDK knows it
-        self._lists: dict[tuple[frozenset[str], bool], bytes] = {}
         self._acceptable: dict[tuple[bytes | None, bytes | None], bool] = {}
 
     def acceptable(self, headers: dict[bytes, bytes]) -> bool:
@@ -123,7 +122,7 @@ class Lean:
             return None
         if type(request) is envelope.Call:
             params = request.params
-            tool = self._tools.get(params.name)
+            tool = self._offer.tools.get(params.name)
             if tool is None or headers.get(b"mcp-name") != params.name.encode():
                 return None
             arguments = params.arguments or {}
@@ -137,7 +136,7 @@ class Lean:
     def handshake(self, body: bytes) -> envelope.HandshakeRequest | None:
         request = envelope.decode_handshake(body)
         if type(request) is envelope.HandshakeCall:
-            return request if request.params.name in self._tools else None
+            return request if request.params.name in self._offer.tools else None
         if self._only_calls and isinstance(
             request, envelope.HandshakeListTools | envelope.Initialize | envelope.HandshakeAbsent
         ):
@@ -147,10 +146,10 @@ class Lean:
     def listing(self, principal: Principal, *, modern: bool) -> bytes:
         """The result of tools/list for this caller."""
         key = principal.scopes, modern
-        result = self._lists.get(key)
+        result: bytes | None = self._offer.lists.get(key)
         if result is None:
-            shown: dict[str, Any] = {"tools": [_shape(t) for t in self._tools.values() if may(principal, t)]}
-            result = self._lists[key] = orjson.dumps(shown | _CACHE | _STAMP if modern else shown)
+            shown: dict[str, Any] = {"tools": [_shape(t) for t in self._offer.tools.values() if may(principal, t)]}
+            result = self._offer.lists[key] = orjson.dumps(shown | _CACHE | _STAMP if modern else shown)
         return result
 
     @staticmethod

@@ -5,7 +5,7 @@ Imported when it is first needed: it costs half a second of CPU and 20 MB, and m
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import mcp_types as types
@@ -31,6 +31,7 @@ from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, failure, may
 from doris_mcp_server.protocol.lean import CACHE_MS, INSTRUCTIONS, SERVER
+from doris_mcp_server.protocol.offer import Offer
 from doris_mcp_server.protocol.streams import CHANGED
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.tools import Tool
@@ -91,10 +92,9 @@ class _Sealed:
 class SDK:
     """The SDK's server and, once `run` has begun, its HTTP side as an ASGI application."""
 
-    def __init__(self, tools: Mapping[str, Tool], calls: Calls, bus: Bus, keys: KeyRing, settings: Settings) -> None:
-        self._tools = tools
+    def __init__(self, offer: Offer, calls: Calls, bus: Bus, keys: KeyRing, settings: Settings) -> None:
+        self._offer = offer
         self._calls = calls
-        self._listings: dict[frozenset[str], types.ListToolsResult] = {}
         self.events = _Events(bus)
         self.listen = ListenHandler(self.events)
         self.server = _Server(
@@ -104,7 +104,7 @@ class SDK:
             instructions=INSTRUCTIONS,
             cache_hints={"tools/list": _CACHE, "server/discover": _CACHE},
             # Without it the SDK runs the whole tools/list handler before every call.
-            get_tool_input_schema=lambda name: tools[name].input_schema if name in tools else None,
+            get_tool_input_schema=lambda name: offer.tools[name].input_schema if name in offer.tools else None,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self.listen,
@@ -146,17 +146,17 @@ class SDK:
         if params is not None and params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "Unknown cursor: the list of tools has one page")
         principal = _caller(ctx)
-        listing = self._listings.get(principal.scopes)
+        listing: types.ListToolsResult | None = self._offer.lists.get(principal.scopes)
         if listing is None:
-            tools = [_as_mcp(tool) for tool in self._tools.values() if may(principal, tool)]
-            listing = self._listings[principal.scopes] = types.ListToolsResult(tools=tools)
+            tools = [_as_mcp(tool) for tool in self._offer.tools.values() if may(principal, tool)]
+            listing = self._offer.lists[principal.scopes] = types.ListToolsResult(tools=tools)
         return listing
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         principal = _caller(ctx)
-        tool = self._tools.get(params.name)
+        tool = self._offer.tools.get(params.name)
         if tool is None or not may(principal, tool):
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name[:128]}")
         try:

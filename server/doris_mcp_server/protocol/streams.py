@@ -24,7 +24,7 @@ class Streams:
     def __init__(self, answers: Answers, sessions: Sessions, bus: Bus, limit: int) -> None:
         self._answers = answers
         self._sessions = sessions
-        self._limit = limit
+        self.limit = limit  # streams that one caller may have open
         self._open: Counter[str] = Counter()  # by principal
         self._queues: dict[asyncio.Queue[bytes | None], Session] = {}
         bus.subscribe(CHANGED, self._changed)
@@ -34,8 +34,8 @@ class Streams:
     async def serve(self, session_id: bytes, session: Session, receive: Receive, send: Send) -> int:
         """Stream until somebody ends it; the HTTP status."""
         principal = session.principal
-        if self._open[principal] >= self._limit:
-            words = f"this caller has {self._limit} event streams open already"
+        if self._open[principal] >= self.limit:
+            words = f"this caller has {self.limit} event streams open already"
             await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"10"))
             return 429
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)

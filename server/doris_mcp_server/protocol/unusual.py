@@ -18,6 +18,7 @@ from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, may
 from doris_mcp_server.protocol.exchange import Exchange, Key, Underway, cancelled, this_task
 from doris_mcp_server.protocol.lean import negotiate
+from doris_mcp_server.protocol.offer import Offer
 from doris_mcp_server.protocol.request import SESSION, Request
 from doris_mcp_server.sessions import Session, Sessions
 from doris_mcp_server.state.bus import Bus
@@ -33,7 +34,7 @@ class Unusual:
     def __init__(
         self,
         settings: Settings,
-        tools: dict[str, Tool],
+        offer: Offer,
         calls: Calls,
         answers: Answers,
         resources: Resources,
@@ -43,7 +44,7 @@ class Unusual:
         keys: KeyRing,
     ) -> None:
         self._settings = settings
-        self._tools = tools
+        self._offer = offer
         self._calls = calls
         self._answers = answers
         self._resources = resources
@@ -75,7 +76,7 @@ class Unusual:
             return 400
         method, params = message.get("method"), message.get("params")
         if method == "tools/call" and isinstance(params, dict):
-            tool = self._tools.get(str(params.get("name")))
+            tool = self._offer.tools.get(str(params.get("name")))
             if tool is not None:
                 if not may(request.principal, tool):
                     return await self.forbid(request, tool, id)
@@ -175,7 +176,7 @@ class Unusual:
 
     async def _load(self) -> "SDK":
         module = await asyncio.to_thread(importlib.import_module, "doris_mcp_server.protocol.sdk")
-        sdk: SDK = module.SDK(self._tools, self._calls, self._bus, self._keys, self._settings)
+        sdk: SDK = module.SDK(self._offer, self._calls, self._bus, self._keys, self._settings)
         started = asyncio.Event()
         self._sdk_life = asyncio.create_task(sdk.run(started))
         await started.wait()

@@ -15,6 +15,7 @@ from typing import Any
 SESSION_ENDED = "session.ended"  # id
 SESSIONS_ENDED = "sessions.ended"  # principal; before: Unix time until which they began
 KEYS_WRITTEN = "keys.written"  # nothing
+SETTINGS_WRITTEN = "settings.written"  # version: its number
 DENIED = "token.denied"  # until: {id: Unix time}
 LISTENING = "store.listening"
 """Heard by this worker only: it hears other hosts. `missed`: for a while it did not, and has to look up what is new."""

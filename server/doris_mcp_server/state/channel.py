@@ -46,6 +46,9 @@ class Channel:
             try:
                 await self._hear()
             except (failed.RedisError, OSError, TimeoutError) as error:
+                # A connection that ends at the same moment makes redis-py lose the word that this task is to end.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 if not self._deaf:
                     event("other hosts not heard", level=logging.WARNING, reason=str(error) or "no answer in time")
                 self._deaf = True

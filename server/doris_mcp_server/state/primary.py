@@ -63,6 +63,7 @@ class Primary:
                         if not str(error).startswith(_PASSING):
                             raise StoreUnavailable(f"Redis answered: {error}") from error
                         problem = error
+                    await self._leave()
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.3)
         except TimeoutError:
@@ -99,13 +100,20 @@ class Primary:
         before = None
         while True:
             with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
-                # Where that changed, the pool drops its idle connections; those in use go when they are given back.
                 await pool.get_master_address()  # type: ignore[no-untyped-call]
             # Any new connection asks Sentinel as well, so the pool may have known it before this look.
             if before is not None and pool.master_address != before:
                 self.moved += 1
+                await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]  # when given back
+                await self._leave()
             before = pool.master_address
             await asyncio.sleep(LOOK)
+
+    async def _leave(self) -> None:
+        """Have the next connection ask Sentinel: one to a primary that was cut off goes on to work, and to refuse."""
+        if self._sentinels is not None:
+            with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
+                await self.client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         for client in (self.client, *(self._sentinels.sentinels if self._sentinels else ())):

@@ -140,33 +140,40 @@ async def list_catalogs(context: Context, asked: ListCatalogs) -> dict[str, Any]
     found = [
         {"name": row["catalogname"], "type": row.get("type"), "comment": row.get("comment") or None}
         for row in rows.dicts()
+        if context.rules.shows(row["catalogname"])
     ]
     return {"catalogs": found, "truncated": rows.truncated}
 
 
 async def list_databases(context: Context, asked: ListDatabases) -> dict[str, Any]:
     """All databases of a catalog."""
-    catalog = asked.catalog
+    catalog, _ = context.where(asked.catalog, None)
     source = f" FROM {quote_name(catalog)}" if catalog else ""
     rows = await _show(context, f"SHOW DATABASES{source}", MAX_LISTED)
-    return {"catalog": catalog, "databases": [row[0] for row in rows.rows], "truncated": rows.truncated}
+    found = [row[0] for row in rows.rows if context.rules.shows(catalog or "", row[0])]
+    return {"catalog": asked.catalog, "databases": found, "truncated": rows.truncated}
 
 
 async def list_tables(context: Context, asked: ListTables) -> dict[str, Any]:
     """All tables and views of a database."""
-    catalog = asked.catalog
-    rows = await _show(context, f"SHOW FULL TABLES FROM {_path(catalog, asked.database)}", MAX_LISTED)
+    catalog, database = context.where(asked.catalog, asked.database)[0], asked.database
+    rows = await _show(context, f"SHOW FULL TABLES FROM {_path(catalog, database)}", MAX_LISTED)
     types = [row.get("table_type") for row in rows.dicts()]
-    found = [{"name": row[0], "type": kind} for row, kind in zip(rows.rows, types, strict=True)]
-    return {"catalog": catalog, "database": asked.database, "tables": found, "truncated": rows.truncated}
+    found = [
+        {"name": row[0], "type": kind}
+        for row, kind in zip(rows.rows, types, strict=True)
+        if context.rules.shows(catalog or "", database, row[0])
+    ]
+    return {"catalog": asked.catalog, "database": database, "tables": found, "truncated": rows.truncated}
 
 
 async def get_table_context(context: Context, asked: GetTableContext) -> dict[str, Any]:
     """Everything about one table. Fails if the columns cannot be had; other parts may be `missing`."""
-    catalog = asked.catalog
+    catalog, _ = context.where(asked.catalog, None)
     database = asked.database or context.doris.route.database
     if database is None:
         raise InvalidArgument("database is needed: this server has no default database", hint="See list_databases.")
+    context.rules.check_table(catalog, database, asked.table)
     path = _path(catalog, database, asked.table)
     missing: list[str] = []
     columns = await _show(context, f"SHOW FULL COLUMNS FROM {path}", MAX_COLUMNS)
@@ -177,7 +184,7 @@ async def get_table_context(context: Context, asked: GetTableContext) -> dict[st
     shown = partitions.dicts()[:SHOWN_PARTITIONS] if partitions else []
     create = await _part(context, f"SHOW CREATE TABLE {path}", "ddl", missing)
     return {
-        "catalog": catalog,
+        "catalog": asked.catalog,
         "database": database,
         "table": asked.table,
         "engine": status.get("engine"),

@@ -13,13 +13,14 @@ from doris_mcp_server.doris.http import AccountHTTP
 from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.tools.cache import ResultCache
+from doris_mcp_server.tools.rules import OPEN, Rules, Where
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a handler works with: the ways to Doris, the server's maxima, who asks, and for which cluster.
 
-    `results` keeps results of queries, None: they are not kept.
+    `results` keeps results of queries, None: they are not kept. `rules`: what an operator closed or masked.
     """
 
     routes: Routes
@@ -27,11 +28,18 @@ class Context:
     caller: Caller
     cluster: str | None = None
     results: ResultCache | None = None
+    rules: Rules = OPEN
 
     @property
     def doris(self) -> Pool:
         """The caller's own account at the cluster asked for. InvalidArgument, DorisUnavailable where there is none."""
         return self.routes.way(self.cluster, self.caller).pool
+
+    def where(self, catalog: str | None, database: str | None) -> Where:
+        """The catalog and database in which a statement is to run, from those the caller asks for."""
+        if not self.rules:
+            return catalog, database
+        return self.rules.where(catalog, database, self.doris.route.database)
 
     @property
     def frontends(self) -> AccountHTTP | None:

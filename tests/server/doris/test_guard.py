@@ -105,10 +105,10 @@ def test_refusal_says_what_would_be_accepted(sql: str, hint: str) -> None:
     [
         (
             "WITH x AS (SELECT * FROM d.t) SELECT * FROM x JOIN `c`.`d`.`u u` ON true WHERE a IN (SELECT 1 FROM v)",
-            Verdict("select", ("c.d.u u", "d.t", "v")),
+            Verdict("select", (("c", "d", "u u"), ("d", "t"), ("v",))),
         ),
-        ("SELECT a FROM t UNION SELECT b FROM t", Verdict("union", ("t",))),
-        ("EXPLAIN VERBOSE SELECT * FROM t@branch(b) PARTITION (p) TABLET(1) x", Verdict("explain", ("t",))),
+        ("SELECT a FROM t UNION SELECT b FROM t", Verdict("union", (("t",),))),
+        ("EXPLAIN VERBOSE SELECT * FROM t@branch(b) PARTITION (p) TABLET(1) x", Verdict("explain", (("t",),))),
         ("(SELECT 1)", Verdict("subquery", ())),
     ],
 )

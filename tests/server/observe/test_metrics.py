@@ -50,6 +50,10 @@ prom.Gauge(
 prom.Gauge(
     "doris_mcp_key_age_seconds", "How long the current key of the ring has been in use; 0 without one",
     multiprocess_mode="livemax")
+prom.Gauge(
+    "doris_mcp_config_version",
+    "Version of the fleet's settings on the worker that is furthest behind; 0 where nothing is set",
+    multiprocess_mode="livemin")
 prom.Gauge("doris_mcp_calls_waiting", "Calls that wait until others end", multiprocess_mode="livesum")
 prom.Gauge(
     "doris_mcp_fleet_workers",

@@ -100,16 +100,49 @@ async def test_a_session_outlives_the_store_and_its_end_is_written_when_it_is_ba
         await store.close()
 
 
-async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: Path) -> None:
+def access_list(directory: Path) -> str:
+    """The access list of a fleet, as the role renders it; a line of configuration that names it."""
     environment = jinja2.Environment()
     environment.filters["hash"] = lambda text, kind: hashlib.new(kind, text.encode()).hexdigest()
-    line = next(line for line in ACL.read_text().splitlines() if line.startswith("user app "))
-    rule = environment.from_string(line).render(
-        redis_sentinel_app_password=PASSWORD, redis_sentinel_app_prefix="doris-mcp:"
-    )
+    passwords = {f"redis_sentinel_{user}_password": PASSWORD for user in ("app", "replication", "sentinel", "admin")}
+    text = environment.from_string(ACL.read_text()).render(passwords, redis_sentinel_app_prefix="doris-mcp:")
+    (directory / "users.acl").write_text(text + "\n")
+    return f"aclfile {directory}/users.acl"
+
+
+async def test_what_was_written_outlives_redis(tmp_path: Path) -> None:
+    """Redis 7.0 replays its log as the default user, and drops every transaction, without a word to anybody, that this
+    user may not make; that nobody can log in as it is enough."""
     chosen = free_port()
-    with daemon(tmp_path, "redis", f"port {chosen}\n{rule}"):
-        await answers(chosen, None)
+    config = f"port {chosen}\n{access_list(tmp_path)}\nappendonly yes"
+    now = time.time()
+    for times in range(2):
+        with daemon(tmp_path, "redis", config):
+            await answers(chosen, PASSWORD, "app")
+            store = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"))
+            stranger = aioredis.Redis(port=chosen)
+            try:
+                with pytest.raises(aioredis.AuthenticationError):
+                    await stranger.ping()
+                if times:
+                    assert await store.find("token") == {"one": "1", "two": "2"}
+                    grown = await store.grown("denied", None)
+                    assert grown is not None and set(grown.until) == {"a"}
+                    continue
+                await store.put("token/one", "1", 3600)
+                await store.put("token/two", "2")
+                await store.put("token/three", "3")
+                await store.take("token/three")
+                await store.grow("denied", {"a": now + 3600})
+            finally:
+                await stranger.aclose()
+                await store.close()
+
+
+async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: Path) -> None:
+    chosen = free_port()
+    with daemon(tmp_path, "redis", f"port {chosen}\n{access_list(tmp_path)}"):
+        await answers(chosen, PASSWORD, "app")
         own = Bus()
         store = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"), own)
         client = aioredis.Redis(port=chosen, username="app", password=PASSWORD)
@@ -262,6 +295,26 @@ async def test_without_a_replica_that_has_it_nothing_is_acknowledged(
         await store.close()
 
 
+async def test_a_primary_that_refuses_to_write_is_left_before_the_next_attempt(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was cut off keeps its connections, and says NOREPLICAS on them for ever."""
+    store = RedisStore(settings(fleet.url))
+    admin = aioredis.Redis(port=fleet.ports[0], password=PASSWORD, decode_responses=True)
+    try:
+        await written(store, "token/one", "1")
+        before = (await admin.info("stats"))["total_connections_received"]
+        fleet.replica.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(primary_module, "DURABLE_BUDGET", 3.0)
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await store.put("token/two", "2", durable=True)
+        assert (await admin.info("stats"))["total_connections_received"] > before + 1
+    finally:
+        fleet.replica.send_signal(signal.SIGCONT)
+        await admin.aclose()
+        await store.close()
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(fleet: Fleet, end: int) -> None:
     """The new one has no replica any more, so writes that ask for one are not acknowledged there."""
@@ -276,6 +329,25 @@ async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(fl
         assert await store.get("token/one") == "1"
     finally:
         await store.close()
+
+
+@pytest.mark.parametrize("later", range(8))
+async def test_listening_ends_whenever_the_store_is_closed_meanwhile(port: int, later: int) -> None:
+    """A connection that breaks at the very moment must not hide that the task is to end."""
+    bus = Bus()
+    heard = asyncio.Event()
+    bus.subscribe(LISTENING, lambda _: heard.set())
+    store = RedisStore(settings(f"redis://127.0.0.1:{port}/0"), bus)
+    before = asyncio.all_tasks()
+    watching = asyncio.create_task(store.watch())
+    async with asyncio.timeout(LIMIT):
+        await heard.wait()
+        await store.close()
+        for _ in range(later):
+            await asyncio.sleep(0)
+        watching.cancel()
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_primary_that_was_replaced_while_it_still_answers_is_left(fleet: Fleet) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
 
-from doris_mcp_server.doris.guard import shows, tree
+from doris_mcp_server.doris.guard import masked, shows, tree
 from doris_mcp_server.doris.guard.budget import Budget, OutOfTime
 from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, SHORTER, Code, Token, place, tokens
 from doris_mcp_server.doris.guard.policy import POLICY, Policy
@@ -118,12 +118,15 @@ def _read(sql: str, policy: Policy, budget: Budget) -> Verdict:
     _check_tokens(sql, found, policy)
     query = shows.explained(found)
     if query is None:
-        return shows.read(sql, found)
+        return shows.read(sql, found, masked=bool(policy.masked))
+    if query and policy.masked:
+        raise StatementRefused("A plan can show values of columns that are masked", hint="Ask explain_query for it.")
     _check_start(sql, found[query:])
     code = Code(sql, found[query:])
     with reading(code, budget) as whole:
         tables = tree.check(whole, code, policy, budget)
-        return Verdict("explain" if query else whole.key, tables)
+        selected = masked.check(code, whole, policy.masked) if policy.masked else 0
+        return Verdict("explain" if query else whole.key, tables, masked=selected)
 
 
 def _check_start(sql: str, found: list[Token]) -> None:

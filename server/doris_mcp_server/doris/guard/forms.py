@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from doris_mcp_server.doris.guard.lexer import Token
+from doris_mcp_server.doris.guard.verdicts import Path
 
 _COMPARISONS = (("=",), ("!", "="), ("<", ">"), ("<", "="), (">", "="), ("<",), (">",))
 
@@ -19,13 +20,15 @@ class Cursor:
     def __init__(self, found: list[Token]) -> None:
         self._found = found
         self.index = 0
-        self.table: str | None = None
-        self.database: str | None = None
+        self.tables: list[Path] = []
+        self.database: Path = ()
 
-    def named(self) -> tuple[str, ...]:
-        if self.table is None:
-            return ()
-        return (f"{self.database}.{self.table}",) if self.database else (self.table,)
+    def named(self) -> tuple[Path, ...]:
+        """The tables, sorted. Where one has a database before it and another behind it, it may be either."""
+        if not self.database:
+            return tuple(sorted(set(self.tables)))
+        own = {table for table in self.tables if len(table) > 1}
+        return tuple(sorted(own | {(*self.database, table[-1]) for table in self.tables}))
 
     def word(self, *choices: str) -> bool:
         return self._take(lambda token: token.kind == "word" and token.text.upper() in choices)
@@ -48,17 +51,17 @@ class Cursor:
     def number(self) -> bool:
         return self._take(lambda token: token.kind == "word" and token.text.isdigit())
 
-    def path(self, most: int) -> str | None:
-        """Up to `most` names with dots between, as written without backticks; None if there is none."""
+    def path(self, most: int) -> Path:
+        """Up to `most` names with dots between, as written without backticks; empty if there is none."""
         start = self.index
         if not self.name():
-            return None
+            return ()
         for _ in range(most - 1):
             if not self.sign("."):
                 break
             if not self.name():
-                return None
-        return "".join(_bare(token) for token in self._found[start : self.index])
+                return ()
+        return tuple(bare(token) for token in self._found[start : self.index : 2])
 
     def _take(self, fits: Callable[[Token], bool]) -> bool:
         if self.index < len(self._found) and fits(self._found[self.index]):
@@ -67,18 +70,20 @@ class Cursor:
         return False
 
 
-def _bare(token: Token) -> str:
+def bare(token: Token) -> str:
+    """A name without the backticks it was written in."""
     return token.text[1:-1].replace("``", "`") if token.kind == "name" else token.text
 
 
 def _table(cursor: Cursor) -> bool:
-    cursor.table = cursor.path(3)
-    return cursor.table is not None
+    table = cursor.path(3)
+    cursor.tables += [table] if table else []
+    return bool(table)
 
 
 def _database(cursor: Cursor) -> bool:
     cursor.database = cursor.path(2)
-    return cursor.database is not None
+    return bool(cursor.database)
 
 
 def _names(cursor: Cursor) -> bool:

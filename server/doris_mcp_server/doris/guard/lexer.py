@@ -70,7 +70,7 @@ class Code:
 
     def __init__(self, sql: str, found: list[Token]) -> None:
         self._sql = sql
-        self._tokens = found
+        self.tokens = found
         self._starts: list[int] = []
         pieces: list[str] = []
         size, end = 0, found[0].start
@@ -85,9 +85,13 @@ class Code:
         self.text = "".join(pieces)
         self.selects = sum(token.kind == "word" and token.text.upper() == "SELECT" for token in found)
 
+    def place_of(self, token: Token) -> Place:
+        """Where in the statement a token begins."""
+        return place(self._sql, token.start)
+
     def place(self, offset: int) -> Place:
         """Where in the statement the token at `offset` of `text` begins."""
-        return place(self._sql, self._tokens[max(bisect_right(self._starts, offset) - 1, 0)].start)
+        return place(self._sql, self.tokens[max(bisect_right(self._starts, offset) - 1, 0)].start)
 
 
 def tokens(sql: str) -> list[Token]:

@@ -13,6 +13,7 @@ class Policy:
 
     `table_functions`, `refused_functions` and what begins with `refused_prefixes` may stand nowhere.
     `numbers()` may give up to `max_numbers` rows, `sleep()` may take up to `max_sleep` seconds.
+    `masked` columns, by their folded names, may only be shown (`masked`).
     """
 
     row_functions: frozenset[str]
@@ -21,6 +22,7 @@ class Policy:
     refused_prefixes: tuple[str, ...]
     max_numbers: int
     max_sleep: int
+    masked: frozenset[str] = frozenset()
 
 
 # fmt: off

@@ -101,13 +101,18 @@ def explained(found: list[Token]) -> int | None:
     return None
 
 
-def read(sql: str, found: list[Token]) -> Verdict:
-    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list."""
+def read(sql: str, found: list[Token], *, masked: bool = False) -> Verdict:
+    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list.
+
+    `masked`: nor for what shows values of columns.
+    """
     furthest = 0
     nearest = FORMS[0]
     for form, elements in _COMPILED:
         cursor = Cursor(found)
         if fits(elements, cursor) and cursor.index == len(found):
+            if masked and form.startswith("SHOW COLUMN "):
+                raise StatementRefused("Statistics hold values of columns that are masked", hint=SUBJECTS)
             return Verdict("describe" if form.startswith("DESC") else "show", cursor.named(), " CREATE " in form)
         if cursor.index > furthest:
             furthest, nearest = cursor.index, form

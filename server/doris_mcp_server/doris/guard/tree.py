@@ -7,6 +7,7 @@ from sqlglot import exp
 from doris_mcp_server.doris.guard.budget import Budget
 from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, Code
 from doris_mcp_server.doris.guard.policy import Policy
+from doris_mcp_server.doris.guard.verdicts import Path
 from doris_mcp_server.errors import StatementRefused
 
 QUERIES: Final = (exp.Select, exp.SetOperation, exp.Subquery)  # exp.Query has DDL below it, too
@@ -35,7 +36,7 @@ LEAVE_OUT: Final = "Leave it out."
 NAMED_TABLES: Final = "Read from tables and views only; numbers(), unnest() and LATERAL VIEW explode() also work."
 
 
-def check(tree: exp.Expr, code: Code, policy: Policy, budget: Budget) -> tuple[str, ...]:
+def check(tree: exp.Expr, code: Code, policy: Policy, budget: Budget) -> tuple[Path, ...]:
     """The tables a query names, as written, sorted; without its own CTEs.
 
     StatementRefused for the first node that may not be there; OutOfTime.
@@ -60,13 +61,11 @@ class _Check:
         self._code = code
         self._policy = policy
         self._budget = budget
-        self._own: set[str] = set()
-        self._named: set[tuple[str, ...]] = set()
+        self._named: set[Path] = set()
+        self._ctes: dict[int, dict[str | int, int]] = {}
 
-    def tables(self) -> tuple[str, ...]:
-        return tuple(
-            sorted(".".join(path) for path in self._named if len(path) > 1 or path[0].lower() not in self._own)
-        )
+    def tables(self) -> tuple[Path, ...]:
+        return tuple(sorted(self._named))
 
     def whole(self, tree: exp.Expr) -> None:
         if not isinstance(tree, QUERIES):
@@ -84,9 +83,7 @@ class _Check:
             elif isinstance(node, exp.Table):
                 self._source(node, node)
                 if isinstance(node.this, exp.Identifier):
-                    self._named.add(tuple(part.name for part in node.parts))
-            elif isinstance(node, exp.CTE):
-                self._own.add(node.alias.lower())
+                    self._table(node)
             elif isinstance(node, exp.Lateral):
                 self._lateral(node)
             elif isinstance(node, exp.Func):
@@ -94,6 +91,41 @@ class _Check:
         if selects != self._code.selects:
             # The parser left out, or made up, a query: what it did not read cannot be judged.
             raise StatementRefused("The statement can be read in two ways", hint=ONE_STATEMENT)
+
+    def _table(self, table: exp.Table) -> None:
+        path = tuple(part.name for part in table.parts)
+        if path not in self._named and not (len(path) == 1 and self._is_cte(table)):
+            self._named.add(path)
+
+    def _is_cte(self, table: exp.Table) -> bool:
+        """Whether a bare name means a CTE of a query around it; in a WITH, one before it. To the letter: Doris may tell
+        small letters from capitals, and then another one is a table."""
+        inner: exp.Expr = table
+        outer = table.parent
+        through: exp.Expr | None = None  # the CTE that the table stands in
+        while outer is not None:
+            self._budget.step()
+            if isinstance(outer, exp.With):
+                through = inner
+            elif isinstance(with_ := outer.args.get("with_"), exp.With):
+                places = self._places(with_)
+                end = len(with_.expressions)
+                if inner is with_ and through is not None:
+                    end = places[id(through)] + bool(with_.args.get("recursive"))
+                if places.get(table.name, end) < end:
+                    return True
+            inner, outer = outer, outer.parent
+        return False
+
+    def _places(self, with_: exp.With) -> dict[str | int, int]:
+        """Of a WITH: where each CTE stands in it, by its name and by its node's id."""
+        places = self._ctes.get(id(with_))
+        if places is None:
+            places = self._ctes[id(with_)] = {}
+            for place, cte in enumerate(with_.expressions):
+                places.setdefault(cte.alias, place)
+                places[id(cte)] = place
+        return places
 
     def _source(self, place: exp.Expr, source: object) -> None:
         """Whatever stands in FROM or JOIN must be a named table, a query, or rows made from values."""
@@ -104,7 +136,7 @@ class _Check:
         made = source.this
         if isinstance(made, exp.Identifier | exp.Query | exp.Table):
             return
-        name = _called(made) if isinstance(made, exp.Func) else ""
+        name = called(made) if isinstance(made, exp.Func) else ""
         if name == "numbers":
             self._numbers(made)
         elif name not in self._policy.row_functions:
@@ -114,11 +146,11 @@ class _Check:
         source = lateral.this
         if isinstance(source, exp.Query | exp.Unnest):
             return
-        if not (isinstance(source, exp.Func) and _called(source) in self._policy.row_functions):
+        if not (isinstance(source, exp.Func) and called(source) in self._policy.row_functions):
             raise self._refused(lateral, "LATERAL takes a subquery, unnest() or explode() only", NAMED_TABLES)
 
     def _function(self, function: exp.Func) -> None:
-        name = _called(function)
+        name = called(function)
         if wrong := check_called(name, self._policy):
             raise self._refused(function, *wrong)
         if name == "sleep":
@@ -141,7 +173,8 @@ class _Check:
         return StatementRefused(words, hint=hint, at=None if start is None else self._code.place(start))
 
 
-def _called(function: exp.Expr) -> str:
+def called(function: exp.Expr) -> str:
+    """The name of a function, in lower case."""
     if isinstance(function, exp.Func) and not isinstance(function, exp.Anonymous | exp.AnonymousAggFunc):
         return function.sql_name().lower()
     return function.name.strip("`'\"").lower()

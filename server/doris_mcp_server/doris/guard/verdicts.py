@@ -11,16 +11,27 @@ REMEMBERED: Final = 1_024
 REMEMBERED_CHARACTERS: Final = 16_384
 
 
+Path = tuple[str, ...]
+"""A table as it is written: its name, or the database or catalog and database before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """An accepted statement: its `kind` ("select", "union", "show", ...) and the tables it names, as written, sorted.
 
     `ddl`: the answer holds CREATE statements, and with them perhaps secrets that must be masked.
+    `masked`: how many masked columns it selects by name; what comes out of a `*` is not counted.
     """
 
     kind: str
-    tables: tuple[str, ...]
+    paths: tuple[Path, ...]
     ddl: bool = False
+    masked: int = 0
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The same with dots between their parts."""
+        return tuple(sorted(".".join(path) for path in self.paths))
 
     @property
     def is_query(self) -> bool:

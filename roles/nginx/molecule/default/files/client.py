@@ -20,7 +20,8 @@ HOST = "doris-mcp.example"
 METADATA = "/.well-known/oauth-protected-resource"
 PATHS = (
     *("/health", "/readyz", "/livez", METADATA, f"{METADATA}/mcp", "/.well-known/jwks.json"),
-    *(f"{METADATA}/admin", "/.well-known/openid-configuration", "/metrics", "/", "/mcp/../metrics", "/admin"),
+    *("/.well-known/oauth-authorization-server", "/oauth/authorize", "/oauth/token"),
+    *(f"{METADATA}/admin", "/.well-known/openid-configuration", "/metrics", "/", "/mcp/../metrics", "/admin", "/oauth"),
 )
 
 
