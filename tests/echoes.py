@@ -28,7 +28,7 @@ def messages(text: str) -> list[dict[str, Any]]:
 
 
 def wait(era: Any, seconds: float, text: str = "done", **members: Any) -> dict[str, Any]:
-    """A call that takes so long. With `members` in its params it is not ordinary, and the SDK's to serve."""
+    """A call that takes so long. With a member `task` it is not ordinary, and the SDK's to serve."""
     return era("tools/call", {"name": "test_wait", "arguments": {"text": text, "seconds": seconds}, **members})
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import orjson
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from doris_mcp_server.errors import Overloaded
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -97,6 +99,12 @@ class Answers:
         """A JSON-RPC error as the whole answer."""
         problem = {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": words}}
         await self.send(send, status, orjson.dumps(problem), *headers)
+
+    async def turn_away(self, send: Send, error: Overloaded, id: Any = None) -> int:
+        """429, which no balancer carries to the next member: that one has as much to do, or keeps to the same limit."""
+        words = f"{error.message}. {error.hint}"
+        await self.error(send, 429, OVERLOADED, words, (b"retry-after", b"%d" % error.retry_after), id=id)
+        return 429
 
     async def begin_stream(self, send: Send) -> None:
         """Commit to an event stream; the events follow as bodies with `more_body`."""

@@ -12,6 +12,7 @@ from doris_mcp_server.answers import Answers
 from doris_mcp_server.asgi import Application
 from doris_mcp_server.auth import Verifier
 from doris_mcp_server.auth.challenge import Resources
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.auth.signed import Signed
 from doris_mcp_server.centre.follower import Follower
 from doris_mcp_server.clusters import Caller
@@ -86,6 +87,9 @@ class App:
             self.follower.show,
             lambda to: to.waiting.set(admission.waiting),
         ]
+        tools = _tools(settings)
+        self.permits = Permits(settings, self.store, lambda: self.registry.workers, {tool.name for tool in tools})
+        self.metrics.sources += [self.permits.show, lambda to: to.fleet_workers.set(self.registry.workers)]
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -106,15 +110,18 @@ class App:
                 keys=keys,
                 metrics=self.metrics,
             )
-        calls = Calls(self._nothing_yet, admission, self.metrics, self.oauth.refused if self.oauth else None)
+        calls = Calls(
+            self._nothing_yet, admission, self.metrics, self.permits, self.oauth.refused if self.oauth else None
+        )
         resources = Resources(settings)
-        self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
+        self.protocol = Protocol(settings, tools, calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
             settings,
             answers=answers,
             gate=self.gate,
             health=self.health,
             verifier=self.verifier,
+            permits=self.permits,
             issuer_keys=self.rotation.issuer_keys,
             resources=resources,
             metrics=self.metrics,
@@ -129,6 +136,7 @@ class App:
             lambda new: calls.use(self._contexts(new)),
             self.protocol.apply,
             self.asgi.apply,
+            self.permits.apply,
         )
         self.follower.apply_to(self.apply)
 

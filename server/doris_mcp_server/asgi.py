@@ -17,11 +17,13 @@ import orjson
 from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers, Header, Receive, Scope, Send
 from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
+from doris_mcp_server.auth.addresses import Addresses
 from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resources, error_body
 from doris_mcp_server.auth.jwks import published
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.auth.signed import own_issuer
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import IssuerUnavailable, ServerError, StoreUnavailable
+from doris_mcp_server.errors import IssuerUnavailable, Overloaded, ServerError, StoreUnavailable
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
 from doris_mcp_server.keys.ring import Key
@@ -84,6 +86,7 @@ class Application:
         gate: Gate,
         health: Health,
         verifier: Verifier,
+        permits: Permits,
         resources: Resources,
         metrics: Metrics,
         protocol: Protocol,
@@ -94,6 +97,7 @@ class Application:
         self._gate = gate
         self._health = health
         self._verifier = verifier
+        self._permits = permits
         self._resources = resources
         self._metrics = metrics
         self._protocol = protocol
@@ -116,8 +120,9 @@ class Application:
             self._routes |= dict.fromkeys(PATHS, partial(self._serve_oauth, oauth))
 
     def apply(self, settings: Settings) -> None:
-        """Answer to these hosts and origins from now on."""
+        """Answer to these hosts and origins, and believe these proxies, from now on."""
         self._policy = HostPolicy(settings.allowed_hosts, (*settings.allowed_origins, *self._own_origins))
+        self._addresses = Addresses(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         label = scope["path"]
@@ -154,11 +159,16 @@ class Application:
         if (refusal := self._policy.refusal(headers)) is not None:
             return await self._refuse(send, *refusal)
         method = scope["method"]
+        limited = self._permits.on and not (principal is not None and principal.name == SMOKE)
         self._gate.enter()
         try:
-            known = principal or await self._identify(scope)
+            if limited:
+                await self._permits.spend("address", self._addresses.of(scope, headers))
+            known = principal or await self._identify(scope, headers)
             if isinstance(known, Refusal):
                 return await self._send(send, known)
+            if limited:
+                await self._permits.spend("principal", known.name)
             request = Request(scope, headers, known, receive, send, self._gate.streaming)
             if method == "POST":
                 return await self._protocol.post(request)
@@ -167,13 +177,26 @@ class Application:
             if method == "GET":
                 return await self._protocol.get(request)
             return await self._refuse(send, 405, "POST, GET or DELETE only", (b"allow", b"POST, GET, DELETE"))
+        except Overloaded as error:
+            return await self._answers.turn_away(send, error)
         finally:
             self._gate.leave()
 
-    async def _identify(self, scope: Scope) -> Principal | Refusal:
-        """The caller, or the answer to one whom nobody knows."""
+    async def _identify(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal | Refusal:
+        """The caller, or the answer to one whom nobody knows. Raises: Overloaded for whoever guesses too often."""
         if not self._verifier.required:
             return LOCAL
+        if not self._permits.on:
+            return await self._look_up(scope)
+        address = self._addresses.of(scope, headers)
+        if not self._verifier.knows(headers.get(b"authorization")):  # whom others of his address do not lock out
+            self._permits.check("failure", address)
+        found = await self._look_up(scope)
+        if isinstance(found, Refusal) and found.status == 401:
+            await self._permits.spend("failure", address)
+        return found
+
+    async def _look_up(self, scope: Scope) -> Principal | Refusal:
         resource = self._resources.of(scope)
         token = bearer(scope["headers"])
         if token is None:

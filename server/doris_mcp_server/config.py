@@ -2,7 +2,7 @@
 
 Precedence: flag, environment variable, secret file (`X_FILE`, then a systemd credential), default. What the
 configuration centre of a fleet says comes over all of it (`overrides`).
-A leaf: anything may import it, it imports only `clusters`, `issuers`, `patterns` and `errors`.
+A leaf: anything may import it, it imports only `clusters`, `issuers`, `patterns`, `rates` and `errors`.
 """
 
 import difflib
@@ -10,16 +10,18 @@ import os
 import re
 import socket
 from collections.abc import Collection, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from doris_mcp_server import clusters, issuers, patterns
+from doris_mcp_server import clusters, issuers, patterns, rates
 from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.issuers import Issuer
+from doris_mcp_server.rates import Rate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -84,6 +86,8 @@ class Settings(BaseModel):
     )
     max_queued: int = Field(200, ge=0, le=100_000, json_schema_extra=_env("DORIS_MCP_MAX_QUEUED"))
     queue_seconds: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_QUEUE_SECONDS"))
+    rate_limits: tuple[Rate, ...] = Field((), json_schema_extra=_env("DORIS_MCP_RATE_LIMITS"))
+    trusted_proxies: Words = Field((), json_schema_extra=_env("DORIS_MCP_TRUSTED_PROXIES"))
     result_cache_seconds: float = Field(0, ge=0, le=86_400, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_SECONDS"))
     result_cache_bytes: int = Field(
         16 << 20, ge=1024, le=1 << 32, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_BYTES")
@@ -153,6 +157,21 @@ class Settings(BaseModel):
     @classmethod
     def _read_issuers(cls, value: object) -> object:
         return issuers.parse(value) if isinstance(value, str) else value
+
+    @field_validator("rate_limits", mode="before")
+    @classmethod
+    def _read_rates(cls, value: object) -> object:
+        return rates.parse(value) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text!r} is no address; write 192.0.2.11 or 192.0.2.0/24, no names") from None
+        return value
 
     @field_validator("doris_host")
     @classmethod

@@ -4,7 +4,7 @@
     ├── ConfigError            a setting is missing or wrong (names the variable and the fix)
     ├── StatementRefused       the guard will not send this statement to Doris
     ├── InvalidArgument        a tool argument is out of its bounds
-    ├── Overloaded             a limit on concurrency is reached; try again later
+    ├── Overloaded             a limit on concurrency or on a rate is reached; try again later
     ├── ShuttingDown           this worker ends and could not wait any longer; try again at once
     ├── DorisError             Doris, or the way to it, failed
     │   ├── DorisUnavailable   nobody answers, or not in time
@@ -20,6 +20,7 @@
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 
@@ -71,8 +72,17 @@ class InvalidArgument(ServerError):
 
 
 class Overloaded(ServerError):
+    """`retry_after`: whole seconds until it may work."""
+
     kind = "overloaded"
     retryable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = max(math.ceil(retry_after), 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {"retry_after_s": self.retry_after}
 
 
 class ShuttingDown(ServerError):

@@ -19,6 +19,7 @@ from pydantic import Field
 from doris_mcp_server.answers import Answers
 from doris_mcp_server.auth import LOCAL, Principal
 from doris_mcp_server.auth.challenge import Resources
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import QueryFailed
 from doris_mcp_server.keys import KeyRing
@@ -67,7 +68,8 @@ class Both:
         bus = self.bus = Bus()
         admission = Admission(total=1000, each=1000, queued=0, patience=60)
         nothing: Any = None
-        calls = Calls(partial(Context, nothing, nothing), admission, Metrics())
+        permits = Permits(config, LocalStore(), lambda: 1)
+        calls = Calls(partial(Context, nothing, nothing), admission, Metrics(), permits)
         keys = KeyRing([b"k" * 32])
         sessions = Sessions(keys, LocalStore(), bus, idle_seconds=100, max_seconds=100)
         self.protocol = Protocol(config, (SAY, *TOOLS), calls, Answers("node"), sessions, bus, keys, Resources(config))

@@ -44,7 +44,7 @@ def steps(server: Running) -> dict[str, str]:
 
 # -- calls at the limit -------------------------------------------------------------------------------------
 @ERAS
-@pytest.mark.parametrize("members", [{}, {"unusual": True}])
+@pytest.mark.parametrize("members", [{}, {"task": {}}])
 async def test_a_call_that_is_not_over_at_the_limit_is_answered_that_it_may_be_sent_again(
     era: Any, members: dict[str, Any], launch: Launch, http: aiohttp.ClientSession
 ) -> None:

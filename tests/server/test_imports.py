@@ -24,7 +24,7 @@ ORDER = [
     ("keys", "registry"),
     ("doris", "state", "gate", "overrides"),
     ("observe", "config", "answers", "connection"),
-    ("issuers", "patterns"),
+    ("issuers", "patterns", "rates"),
     ("clusters",),
     ("errors",),
 ]

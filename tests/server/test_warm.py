@@ -107,15 +107,18 @@ async def watched(redis_port: int, what: Any) -> Counter[str]:
     return seen
 
 
+@pytest.mark.parametrize("limits", ["", "principal=600000/m, tool=600000/m, address=600000/m"])
 async def test_a_thousand_warm_calls_ask_the_store_for_nothing(
-    launch: Launch, variables: dict[str, str], client: aiohttp.ClientSession, redis_port: int
+    limits: str, launch: Launch, variables: dict[str, str], client: aiohttp.ClientSession, redis_port: int
 ) -> None:
-    async with launch(program=("-c", KNOWN), **variables) as server:
+    async with launch(program=("-c", KNOWN), **variables, DORIS_MCP_RATE_LIMITS=limits) as server:
         caller = Caller(client, server)
         await caller.begin()
         cold = await watched(redis_port, caller.call(2))
         assert cold["token:v1"] == 0  # `begin` was the first
         seen = await watched(redis_port, caller.call(CALLS))
+        permits = seen.pop("permits:v1", 0)  # taken beside the calls, more each time
+        assert bool(limits) == bool(permits) and permits < CALLS / 10
         assert set(seen) <= BESIDE, seen
         unknown = await watched(redis_port, _shown(client, server, "Bearer dmcp_" + "0" * 12 + "_" + "a" * 43))
         assert unknown["token:v1"] == 1  # which this would have seen

@@ -113,6 +113,12 @@ class Verifier:
         known = self._known.get(digest)
         return known.principal if known is not None and self._clock() < known.until else None
 
+    def knows(self, authorization: bytes | None) -> bool:
+        """Whether this worker has verified its token before, and not heard of its end since."""
+        if authorization is None or not authorization.startswith(_SCHEMES):
+            return False
+        return (self._digests.get(authorization) or _digest(authorization[7:])) in self._known
+
     def static(self, token: str) -> Principal | None:
         """The principal of a token given in the settings, without asking the store."""
         known = self._static.get(_digest(token.encode()))

@@ -113,6 +113,24 @@ class Instruments:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.fleet_workers = Gauge(
+            "doris_mcp_fleet_workers",
+            "Workers of the fleet, as the store has them, or had them last; of the worker that knows fewest",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.rate_limited = Counter(
+            "doris_mcp_rate_limited",
+            "Requests answered 429 because a rate limit was reached: principal, tool, address or failure",
+            ["limit"],
+            registry=registry,
+        )
+        self.rate_limit_fallback = Gauge(
+            "doris_mcp_rate_limit_fallback",
+            "1 while the store is away and a worker keeps to its own share of the rate limits",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.store_up = Gauge(
             "doris_mcp_store_up",
             "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",

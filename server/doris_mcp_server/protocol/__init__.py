@@ -7,7 +7,7 @@ Clients of the handshake era get a signed session that any worker of any host ca
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, Answers, Send
+from doris_mcp_server.answers import INVALID_REQUEST, Answers
 from doris_mcp_server.auth import Principal
 from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.config import Settings
@@ -200,12 +200,14 @@ class Protocol:
         key = None if session is None else (session.id, id)
         self._underway.begin(task, (request.receive, send, progress, tool.title), key)
         try:
+            if self._calls.permits.on:
+                await self._calls.permit(tool, request.principal)
             text, failed = await self._calls.run(tool, params.arguments or {}, request.principal)
             message = call_answer(id, text, failed, modern=modern)
         except Overloaded as error:
             exchange = self._underway.exchange(task)
             if exchange is None or not (exchange.streaming or exchange.gone):
-                return await self._turn_away(send, id, error)
+                return await self._answers.turn_away(send, error, id)
             message = call_answer(id, failure(error), True, modern=modern)
         except asyncio.CancelledError:
             exchange = self._underway.exchange(task)
@@ -222,12 +224,6 @@ class Protocol:
         else:
             await exchange.answer(message)
         return 200
-
-    async def _turn_away(self, send: Send, id: int | str, error: Overloaded) -> int:
-        """429, which no balancer carries to the next member: that one has as much to do."""
-        words = f"{error.message}. {error.hint}"
-        await self._answers.error(send, 429, OVERLOADED, words, (b"retry-after", b"1"), id=id)
-        return 429
 
     def _heard_again(self, data: dict[str, Any]) -> None:
         """Have those who subscribed here look again: what changed while other hosts were not heard, nobody told."""

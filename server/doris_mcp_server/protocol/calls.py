@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from doris_mcp_server.auth import Principal
+from doris_mcp_server.auth import SMOKE, Principal
+from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.clusters import Caller
 from doris_mcp_server.errors import DorisRefusedLogin, InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
@@ -42,9 +43,11 @@ class Calls:
         context: MakeContext,
         admission: Admission,
         metrics: Metrics,
+        permits: Permits,
         refused: Callable[[Principal], None] | None = None,
     ) -> None:
         """`refused` is told of a caller with a login of his own (OAuth) whose account Doris did not let in."""
+        self.permits = permits
         self._make_context = context
         self._refused = refused
         self._admission = admission
@@ -54,6 +57,11 @@ class Calls:
         self._running: set[Task] = set()
         self._given_up: set[Task] = set()
         self._ended = False
+
+    async def permit(self, tool: Tool, principal: Principal) -> None:
+        """Raises: Overloaded where the tool is called more often than it may be."""
+        if principal.name != SMOKE:
+            await self.permits.spend("tool", tool.name)
 
     def use(self, context: MakeContext) -> None:
         """Make what calls work with in this way from now on. Those that run go on with what they have."""

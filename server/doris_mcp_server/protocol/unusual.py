@@ -13,6 +13,7 @@ import orjson
 from doris_mcp_server.answers import INVALID_REQUEST, OVERLOADED, PARSE_ERROR, Answers, Header, Message
 from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls, may
 from doris_mcp_server.protocol.exchange import Exchange, Key, Underway, cancelled, this_task
@@ -76,8 +77,13 @@ class Unusual:
         method, params = message.get("method"), message.get("params")
         if method == "tools/call" and isinstance(params, dict):
             tool = self._offer.tools.get(str(params.get("name")))
-            if tool is not None and not may(request.principal, tool):
-                return await self.forbid(request, tool, id)
+            if tool is not None:
+                if not may(request.principal, tool):
+                    return await self.forbid(request, tool, id)
+                try:
+                    await self._calls.permit(tool, request.principal)
+                except Overloaded as error:
+                    return await self._answers.turn_away(request.send, error, id)
         greeting: list[Header] = []
         if handshake and method == "initialize" and isinstance(params, dict):
             begun = self._sessions.begin(request.principal.name, negotiate(params.get("protocolVersion")))

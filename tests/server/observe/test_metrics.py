@@ -56,6 +56,14 @@ prom.Gauge(
     multiprocess_mode="livemin")
 prom.Gauge("doris_mcp_calls_waiting", "Calls that wait until others end", multiprocess_mode="livesum")
 prom.Gauge(
+    "doris_mcp_fleet_workers",
+    "Workers of the fleet, as the store has them, or had them last; of the worker that knows fewest",
+    multiprocess_mode="livemin")
+prom.Gauge(
+    "doris_mcp_rate_limit_fallback",
+    "1 while the store is away and a worker keeps to its own share of the rate limits",
+    multiprocess_mode="livemax")
+prom.Gauge(
     "doris_mcp_store_up",
     "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",
     multiprocess_mode="livemin")

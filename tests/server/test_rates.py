@@ -1,0 +1,51 @@
+"""DORIS_MCP_RATE_LIMITS and DORIS_MCP_TRUSTED_PROXIES, as people write them."""
+
+import pytest
+
+from doris_mcp_server.config import load
+from doris_mcp_server.errors import ConfigError
+from doris_mcp_server.rates import Rate, parse
+
+
+def test_limits_are_read_as_they_are_written() -> None:
+    text = " principal=600/m, principal:batch = 6000/m burst 500,tool:echo=60/h,address=20/s burst 9, failure=5/d"
+    assert parse(text) == (
+        Rate("principal", "", 600, 60, 600),
+        Rate("principal", "batch", 6000, 60, 500),
+        Rate("tool", "echo", 60, 3600, 60),
+        Rate("address", "", 20, 1, 9),
+        Rate("failure", "", 5, 86_400, 5),
+    )
+    assert [rate.per_second for rate in parse("tool=60/m, tool:x=3600/h")] == [1.0, 1.0]
+    assert parse("") == ()
+    assert parse("principal:idp:ann@example.com=1/s")[0].of == "idp:ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("principal", "write principal=600/m"),
+        ("principal=600", "periods are s, m, h and d"),
+        ("principal=600/min", "'principal=600/min' is no limit"),
+        ("principal=600/m burst", "is no limit"),
+        ("principal=6.5/m", "is no limit"),
+        ("user=600/m", "principal, tool, address, failure"),
+        ("principal=0/m", "must let something through"),
+        ("principal=5/m burst 0", "must let something through"),
+        ("principal=9999999999/s", "at most 1000000000"),
+        ("principal=5/m, principal=6/m", "principal is limited twice"),
+        ("tool:x=5/m, tool:x=6/m", "tool:x is limited twice"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_names_the_variable_and_the_fix(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"DORIS_MCP_RATE_LIMITS": text})
+    assert caught.value.message.startswith("DORIS_MCP_RATE_LIMITS: ")
+    assert words in caught.value.message
+
+
+def test_proxies_are_addresses_or_networks() -> None:
+    settings = load(environ={"DORIS_MCP_TRUSTED_PROXIES": "192.0.2.11, 2001:db8::/32,198.51.100.7/24"})
+    assert settings.trusted_proxies == ("192.0.2.11", "2001:db8::/32", "198.51.100.7/24")
+    with pytest.raises(ConfigError, match=r"DORIS_MCP_TRUSTED_PROXIES: .*'lb-1' is no address; write 192\.0\.2\.11"):
+        load(environ={"DORIS_MCP_TRUSTED_PROXIES": "192.0.2.11,lb-1"})
