@@ -355,11 +355,10 @@ async def test_cold_settings_wait_for_a_reload_and_are_shown_until_then(fleet: l
     }
 
 
+@pytest.mark.parametrize("environment", ["redis"], indirect=True)  # the store of a lone host is always there
 async def test_a_server_that_starts_without_the_store_knows_what_is_set(
     config: Config, environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if "REDIS_URL" not in environment:
-        pytest.skip("the store of a lone host is always there")
     await config("set", "DORIS_MCP_MAX_ROWS=5", "DORIS_MCP_MAX_BODY_BYTES=2048", *WHY)
     ours = environment | {"DORIS_MCP_STATE_DIR": str(tmp_path)}
     async with serving(tmp_path, **ours) as server:

@@ -114,7 +114,7 @@ async def test_what_was_written_outlives_redis(tmp_path: Path) -> None:
     """Redis 7.0 replays its log as the default user, and drops every transaction, without a word to anybody, that this
     user may not make; that nobody can log in as it is enough."""
     chosen = free_port()
-    config = f"port {chosen}\n{access_list(tmp_path)}\nappendonly yes"
+    config = f"port {chosen}\n{access_list(tmp_path)}\nappendonly yes\nappendfsync always"
     now = time.time()
     for times in range(2):
         with daemon(tmp_path, "redis", config):
