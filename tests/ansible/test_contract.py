@@ -77,8 +77,8 @@ def test_secrets_stay_out_of_the_output(role: str) -> None:
         for path in (ROOT / "roles" / role / "tasks").glob("*.yml")
         for task in flat(load(path) or [])
         if re.search(
-            r"'(content|files)'.*(secret|password|_key)",
-            repr(task.get("ansible.builtin.copy", task.get("credential_files"))),
+            r"'(content|files)'.*(secret|password|_key\b)",
+            repr(task.get("ansible.builtin.copy", task.get("text_files"))),
         )
     ]
     assert all(switch in str(task.get("no_log")) for task in writes), [task["name"] for task in writes]

@@ -32,6 +32,7 @@ CONFIGURE = "ansible/playbooks/configure.yml"
 ROTATE_KEYS = "ansible/playbooks/rotate_keys.yml"
 REBOOT = "ansible/playbooks/reboot.yml"
 SERVER = ("--tags", "doris_mcp")
+ONCE = "0"  # ANSIBLE_SSH_RETRIES of a play that meets a host which is off: asking twice more says the same
 APP = {"app-1", "app-2", "app-3"}
 TOKEN = (
     "sudo env CREDENTIALS_DIRECTORY=/etc/doris-mcp/credentials /opt/doris-mcp-server/.venv/bin/doris-mcp-server "
@@ -155,9 +156,11 @@ class Fleet:
         assert done.returncode == 0, f"$ {shlex.join(argv)}\n{done.stdout}{done.stderr}(exit {done.returncode})"
         return done.stdout
 
-    def play(self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False) -> Play:
+    def play(
+        self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False, **env: str
+    ) -> Play:
         """Run a playbook; fails the test with the end of its output unless it ends as expected."""
-        play = self.attempt(playbook, *arguments, inventory=inventory)
+        play = self.attempt(playbook, *arguments, inventory=inventory, **env)
         assert (play.code != 0) == fails, str(play)
         return play
 
@@ -183,10 +186,10 @@ class Fleet:
         return play
 
     async def playing(
-        self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False
+        self, playbook: str, *arguments: str, inventory: str = "inventories/lab", fails: bool = False, **env: str
     ) -> Play:
         """`play`, while other things of the test go on."""
-        return await asyncio.to_thread(self.play, playbook, *arguments, inventory=inventory, fails=fails)
+        return await asyncio.to_thread(self.play, playbook, *arguments, inventory=inventory, fails=fails, **env)
 
     def inventory(self, below: Path, **groups: Sequence[str]) -> str:
         """The lab's inventory, copied below a directory, with only these hosts in the groups named."""

@@ -15,7 +15,7 @@ import yaml
 from doris_mcp_server.tools import by_name
 
 from ..clients import clients
-from .fleet import APP, DRAIN, ROLLING_RESTART, STATUS, UNDRAIN, Fleet, Play
+from .fleet import APP, DRAIN, ONCE, ROLLING_RESTART, STATUS, UNDRAIN, Fleet, Play
 from .load import execute
 from .watch import watch
 
@@ -201,6 +201,6 @@ def test_an_unreachable_host_is_named_with_its_fix_before_anything_is_changed(fl
     more = tmp_path / "more.yml"
     gone = {"ansible_host": f"{fleet.prefix}.99"}
     more.write_text(yaml.safe_dump({"all": {"children": {"app": {"hosts": {"app-9": gone}}}}}))
-    play = fleet.play("site.yml", "-i", str(more), fails=True)
+    play = fleet.play("site.yml", "-i", str(more), fails=True, ANSIBLE_SSH_RETRIES=ONCE)
     play.refused([f"app-9: cannot be reached at {fleet.prefix}.99", "Fix: start it"])
     assert play.failed >= {"app-9"}
