@@ -53,10 +53,12 @@ class App:
             connect_timeout=settings.doris_connect_timeout,
             http=HTTPLimits(settings.fe_http_timeout, settings.fe_http_max_bytes),
         )
-        self.rotation = Rotation(settings, self.store)
+        self.rotation = Rotation(settings, self.store, self.bus)
         checks = _checks(self.routes)
         if settings.redis_url:
-            checks += [Check("store", self.store.ping, "store"), Check("keyring", self.rotation.check, "keyring")]
+            checks.append(Check("store", self.store.ping, "store"))
+        if settings.token_key:
+            checks.append(Check("keyring", self.rotation.check, "keyring"))
         self.health = Health(checks)
         limits = Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes)
         admission = Admission(
@@ -77,9 +79,12 @@ class App:
         self.sessions = Sessions(
             keys,
             self.store,
+            self.bus,
             idle_seconds=settings.session_idle_seconds,
             max_seconds=settings.session_max_seconds,
+            node=settings.node_name,
         )
+        self.verifier = Verifier(settings, self.store, self.bus, signed=Signed(settings, self.rotation.issuer_keys))
         resources = Resources(settings)
         self.protocol = Protocol(settings, _tools(settings), calls, answers, self.sessions, self.bus, keys, resources)
         self.asgi = Application(
@@ -87,7 +92,7 @@ class App:
             answers=answers,
             gate=self.gate,
             health=self.health,
-            verifier=Verifier(settings, self.store, signed=Signed(settings, self.rotation.issuer_keys)),
+            verifier=self.verifier,
             issuer_keys=self.rotation.issuer_keys,
             resources=resources,
             metrics=self.metrics,
@@ -100,8 +105,9 @@ class App:
         await self.rotation.start()
 
     async def watch(self) -> None:
-        """Look how Doris and the store do, and follow the keys, until cancelled."""
-        await asyncio.gather(self.health.watch(), self.routes.watch(), self.rotation.watch())
+        """Look how Doris and the store do, and follow what all hosts share, until cancelled."""
+        parts = (self.health, self.routes, self.store, self.rotation, self.verifier)
+        await asyncio.gather(*(part.watch() for part in parts))
 
     async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         """What comes before a shutdown where another worker has this one's place: nobody is turned away.

@@ -6,7 +6,7 @@ A leaf beside `config`, which reads them from DORIS_MCP_CLUSTERS or makes one ou
 import json
 import re
 import ssl
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -58,6 +58,22 @@ class Account(BaseModel):
     database: str | None = None
 
 
+class Bound(BaseModel):
+    """The one account, at one cluster, that a token lets its holder come as; at other clusters he has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cluster: str
+    account: Account
+
+
+class Caller(NamedTuple):
+    """Who asks Doris: by name, and by an account of his own where his token has one."""
+
+    name: str
+    bound: Bound | None = None
+
+
 class Cluster(BaseModel):
     """One Doris. `frontends` are asked in this order; a caller named in `principals` comes as that account only."""
 
@@ -98,9 +114,12 @@ class Cluster(BaseModel):
         """The account of callers that `principals` does not name; None: they have none here."""
         return self.default_account or (DEFAULT if DEFAULT in self.accounts else None)
 
-    def account_of(self, principal: str) -> str | None:
+    def account_of(self, caller: Caller) -> Account | None:
         """The one account this caller may come as. A caller that is bound to an account never gets another."""
-        return self.principals.get(principal, self.fallback)
+        if caller.bound is not None:
+            return caller.bound.account if caller.bound.cluster == self.name else None
+        name = self.principals.get(caller.name, self.fallback)
+        return None if name is None else self.accounts[name]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -107,6 +107,9 @@ class Settings(BaseModel):
     redis_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_PASSWORD", secret=True))
     redis_sentinel_password: str = Field("", repr=False, json_schema_extra=_env("REDIS_SENTINEL_PASSWORD", secret=True))
 
+    redis_ca: str = Field("", json_schema_extra=_env("DORIS_MCP_REDIS_CA"))
+    state_dir: str = Field("", json_schema_extra=_env("DORIS_MCP_STATE_DIR"))
+
     drain_seconds: float = Field(30.0, gt=0, le=600, json_schema_extra=_env("DORIS_MCP_DRAIN_SECONDS"))
     ctl_socket: str = Field("", json_schema_extra=_env("DORIS_MCP_CTL_SOCKET"))
     runtime_dir: str = Field("", json_schema_extra=_env("DORIS_MCP_RUNTIME_DIR"))

@@ -1,4 +1,4 @@
-"""The operator's socket: `doris-mcp-server ctl drain|undrain|status|reload` on the host itself.
+"""The operator's socket: `doris-mcp-server ctl drain|undrain|status|reload` on the host itself, and what commands tell.
 
 One JSON object a line each way over a Unix socket that only root and the service's own user and group may open.
 Whatever else is sent gets an error in words.

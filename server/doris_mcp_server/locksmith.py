@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import ConfigError, InvalidArgument, KeysUnreadable, ServerError
+from doris_mcp_server.errors import InvalidArgument, KeysUnreadable, ServerError
 from doris_mcp_server.keys import configured_keys, derived_key, key_id
-from doris_mcp_server.keys.ring import ISSUER, SEAL, Ring, unwrap, wrap
+from doris_mcp_server.keys.ring import ISSUER, PLACE, SEAL, Ring, unwrap, wrap
 from doris_mcp_server.keys.rotation import POLL
 from doris_mcp_server.sessions import SKEW
-from doris_mcp_server.state import Store, open_store
+from doris_mcp_server.shared import Shared, opened
+from doris_mcp_server.state.bus import KEYS_WRITTEN
 
 READ_WITHIN = 30.0  # seconds all workers have to read a new key: many looks, and a failover between them
 DELAY = READ_WITHIN + SKEW  # a host whose clock is ahead uses the key so much earlier
@@ -22,23 +23,15 @@ UNDER_WAY = 3  # exit code
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """List, rotate, adopt or retire; prints the ring as it is then. Exit code 0, or 3 while a rotation is under way."""
-    if not settings.redis_url or not settings.token_key:
-        raise ConfigError(
-            "shared keys live in Redis, sealed under DORIS_MCP_TOKEN_KEY, and these settings lack one of them",
-            hint="pass --env-file /etc/doris-mcp/doris-mcp.env; a lone host has its keys in DORIS_MCP_KEYS",
-        )
-    store = open_store(settings)
-    try:
-        text = await store.read_keys()
+    async with opened(settings, "shared keys") as shared:
+        text = await shared.store.get(PLACE)
         before = _read(text, settings.token_key, anew=args.action == "rotate" and args.anew)
         now = time.time()
         coming = before.coming(SEAL, now)
         refused = coming is not None and args.action in ("rotate", "adopt")
         after = before if refused else _changed(args, settings, before, now)
         if after is not before:
-            await _write(store, wrap(after, settings.token_key), text)
-    finally:
-        await store.close()
+            await _write(shared, wrap(after, settings.token_key), text)
     shown = {"ring": after.revision, "changed": after is not before, "keys": _shown(after, now)}
     if args.json:
         print(json.dumps(shown))
@@ -112,9 +105,10 @@ def _begun(ring: Ring, settings: Settings, now: float) -> Ring:
     return ring.followed(SEAL, now, delay=0, overlap=0, secret=derived_key(settings.token_key))
 
 
-async def _write(store: Store, text: str, instead_of: str | None) -> None:
-    if not await store.write_keys(text, instead_of):
+async def _write(shared: Shared, text: str, instead_of: str | None) -> None:
+    if not await shared.store.swap(PLACE, text, instead_of, durable=True):
         raise ServerError("somebody else changed the keys at the same moment", hint="see `keys list`, then try again")
+    shared.bus.publish(KEYS_WRITTEN, {})
 
 
 def _tell(shown: dict[str, Any]) -> None:

@@ -266,6 +266,8 @@ class Supervisor:
                 event("undrain")
             case "reload":
                 await self._reload()
+            case "tell":
+                self._tell_workers(request)
             case other:
                 raise InvalidArgument(f"unknown request {other!r:.100}", hint="drain, undrain, status or reload")
         return self._report.status()
@@ -276,6 +278,14 @@ class Supervisor:
         self._lease.take(seconds)
         event("drain", for_s=seconds, inflight=self._report.inflight)
         self._tell_all("drain")
+
+    def _tell_workers(self, request: dict[str, Any]) -> None:
+        """Pass on what a command has done to the store of this host."""
+        topic, data = request.get("topic"), request.get("data")
+        if not isinstance(topic, str) or not isinstance(data, dict):
+            raise InvalidArgument("an event has a topic and data")
+        for child in self._children:
+            child.pass_on({"topic": topic, "data": data})
 
     def _undrain(self) -> None:
         self._lease.give_back()

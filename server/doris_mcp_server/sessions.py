@@ -6,13 +6,14 @@ Between `auth` and `protocol`: the caller is known, the request is not read yet.
 """
 
 import asyncio
+import json
 import logging
 import math
 import secrets
 import struct
 from collections import OrderedDict
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from time import time as wall
 from typing import Any, Literal, TypeVar
@@ -20,7 +21,8 @@ from typing import Any, Literal, TypeVar
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.observe import event
-from doris_mcp_server.state import SessionState, Store
+from doris_mcp_server.state import Store
+from doris_mcp_server.state.bus import SESSION_ENDED, Bus
 
 WARM = 2.0  # seconds a checked session is believed without asking again: bounds how long another host's end takes
 ASK_LIMIT = 1.5  # seconds a request waits for the store's word; the token has authenticated the caller already
@@ -29,11 +31,14 @@ SKEW = 60.0  # seconds the hosts' clocks may differ
 LONGEST = 200  # characters of a session id; what we make has about 94
 KEPT = 10_000  # sessions, and ends of sessions, a worker remembers: more ends than a host sees in WARM seconds
 OWED = 1_000  # ends a worker keeps to write when the store is back
+FIRST = 5.0  # seconds after which a session that is used again gets a record: most are over before
+FAMILY = "session:v1"
+ENDED = "ended"  # in the place of a record
 
 _HEAD = struct.Struct(">d16s")  # when it began (Unix seconds), random id
 
 T = TypeVar("T")
-_Word = SessionState | Literal["away"] | None  # of the store
+_Word = Literal["live", "ended", "away"] | None  # of the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class _Seen:
     until: float  # believed till then
     used: float
     touched: float  # when the store was last told; the beginning counts, it is in the id
+    recorded: bool = False
 
 
 class Sessions:
@@ -63,9 +69,13 @@ class Sessions:
     earlier, and up to a tenth of it (at least 5 s) and WARM seconds later.
     """
 
-    def __init__(self, ring: KeyRing, store: Store, *, idle_seconds: float, max_seconds: float) -> None:
+    def __init__(
+        self, ring: KeyRing, store: Store, bus: Bus, *, idle_seconds: float, max_seconds: float, node: str = ""
+    ) -> None:
         self._ring = ring.derive("session:v1")
         self._store = store
+        self._bus = bus
+        self._node = node
         self._max = max_seconds
         self._interval = max(idle_seconds / 10, 5.0)
         self._record = idle_seconds + self._interval + WARM  # seconds a touch must last to cover the last use
@@ -76,7 +86,7 @@ class Sessions:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._away_until = -math.inf
         self._away = False
-        store.watch_sessions(self._hear_end)
+        bus.subscribe(SESSION_ENDED, lambda data: self._hear_end(data["id"]))
 
     def begin(self, principal: str, version: str) -> str:
         """A new session's id, for the `Mcp-Session-Id` header: visible ASCII, below LONGEST characters.
@@ -114,17 +124,17 @@ class Sessions:
         if state is None and self._idle_ran_out(session_id, session):
             return None
         seen = self._remember(session_id, session)
-        if state != "away" and monotonic() - seen.touched >= self._interval:
-            seen.touched = monotonic()
+        if state != "away" and monotonic() - seen.touched >= (self._interval if seen.recorded else FIRST):
+            seen.touched, seen.recorded = monotonic(), True
             self._spawn(self._touch(seen))
         return seen.session
 
     async def end(self, session: Session) -> None:
-        """End a session everywhere: on this host at once, on the others within WARM seconds.
+        """End a session everywhere: on this host at once, on the others when they hear of it, or within WARM seconds.
 
         With the store away the end is written when it is back; until then other hosts do not know.
         """
-        self._hear_end(session.id)
+        self._bus.publish(SESSION_ENDED, {"id": session.id})
         # A task of its own: a client that does not wait for the answer has ended its session all the same.
         await asyncio.wait({self._spawn(self._write_end(session.id))})
 
@@ -150,7 +160,7 @@ class Sessions:
 
         A record can also be missing because the store was away or lost it: what this worker saw itself counts.
         """
-        if wall() - session.began <= self._record:
+        if wall() - max(session.began, self._store.since) <= self._record:
             return False
         seen = self._seen.get(session_id)
         return seen is None or monotonic() - seen.used > self._record
@@ -184,16 +194,18 @@ class Sessions:
     async def _ask(self, id: str) -> _Word:
         try:
             async with asyncio.timeout(ASK_LIMIT):
-                state = await self._store.session(id)
+                text = await self._store.get(f"{FAMILY}/{id}")
         except (StoreUnavailable, TimeoutError) as error:
             self._is_away(error)
             return "away"
         self._is_back()
-        return state
+        return None if text is None else "ended" if text == ENDED else "live"
 
     async def _touch(self, seen: _Seen) -> None:
+        record = asdict(seen.session) | {"used": wall(), "node": self._node}
+        name = f"{FAMILY}/{record.pop('id')}"
         try:
-            await self._store.touch_session(seen.session.id, self._record)
+            await self._store.put(name, json.dumps(record), self._record, unless=ENDED)
         except StoreUnavailable as error:
             seen.touched = -math.inf
             self._is_away(error)
@@ -201,7 +213,7 @@ class Sessions:
     async def _write_end(self, id: str) -> None:
         # Once a session is older than `_record`, having no record refuses it: the end need not be kept for longer.
         try:
-            await self._store.end_session(id, min(self._record, self._max) + SKEW)
+            await self._store.put(f"{FAMILY}/{id}", ENDED, min(self._record, self._max) + SKEW)
         except StoreUnavailable as error:
             self._owed[id] = None
             _shorten(self._owed, OWED)

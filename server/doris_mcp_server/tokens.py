@@ -1,64 +1,94 @@
-"""`doris-mcp-server token …`: what an operator does with the bearer tokens of the shared store."""
+"""`doris-mcp-server token …`: what an operator does with the bearer tokens of the store."""
 
 import argparse
 import json
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from doris_mcp_server.auth import ALL_SCOPES, issue, keyed_hash
+from doris_mcp_server.auth import ALL_SCOPES, RESERVED
+from doris_mcp_server.auth.opaque import Token, Tokens, Use, new_id
 from doris_mcp_server.auth.signed import sign
+from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, InvalidArgument
-from doris_mcp_server.keys.ring import ISSUER, unwrap
-from doris_mcp_server.state import Store, TokenRecord, open_store
+from doris_mcp_server.keys.ring import ISSUER, PLACE, unwrap
+from doris_mcp_server.shared import Shared, opened
 
 SIGNED_FOR = 3600.0  # seconds a signed token lives when nobody says it
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Issue, list or revoke; prints what happened. Exit code 0, or 1 when there was nothing to revoke."""
-    if not settings.redis_url:
-        raise ConfigError(
-            "issued tokens live in Redis, and REDIS_URL is not set",
-            hint="pass --env-file /etc/doris-mcp/doris-mcp.env, or use one static token: DORIS_MCP_TOKEN",
-        )
-    if not settings.token_key:
-        raise ConfigError("DORIS_MCP_TOKEN_KEY is not set", hint="use the key of the fleet (DORIS_MCP_TOKEN_KEY_FILE)")
-    store = open_store(settings)
-    try:
+    """Do what was asked and print what happened. Exit code 0, or 1 when there was no such token."""
+    async with opened(settings, "issued tokens") as shared:
+        tokens = Tokens(shared.store, shared.bus, settings.token_key)
         match args.action:
             case "issue":
-                return await _issue(args, settings, store)
+                return await _issue(args, settings, shared, tokens)
             case "list":
-                return await _list(args, store)
+                return await _list(args, tokens)
+            case "show":
+                return await _show(args, tokens)
+            case "rotate":
+                return await _rotate(args, tokens)
             case _:
-                return await _revoke(args, store)
-    finally:
-        await store.close()
+                return await _revoke(args, tokens)
 
 
-async def _issue(args: argparse.Namespace, settings: Settings, store: Store) -> int:
+async def _issue(args: argparse.Namespace, settings: Settings, shared: Shared, tokens: Tokens) -> int:
     scopes = tuple(args.scopes.split(",")) if args.scopes else ALL_SCOPES
     if unknown := [scope for scope in scopes if scope not in ALL_SCOPES]:
         raise InvalidArgument(f"unknown scope {unknown[0]!r}", hint=f"scopes are {', '.join(ALL_SCOPES)}")
+    if args.name in RESERVED:
+        raise InvalidArgument(f"the name {args.name!r} is the server's own", hint="choose another --name")
+    bound = _bound(args, settings)
     if args.jwt:
-        token, record = await _signed(args, settings, store, scopes)
+        if bound is not None:
+            raise InvalidArgument(
+                "a signed token can be read by its holder, and holds no account", hint="leave --jwt out"
+            )
+        token, record = await _signed(args, settings, shared, scopes)
+        await tokens.keep(record)
     else:
-        token, record = issue(args.name, scopes, args.ttl)
-        await store.put_token(keyed_hash(settings.token_key, token), record)
+        token, record = await tokens.issue(args.name, scopes, args.ttl, bound=bound)
+    return _hand_over(args, tokens, token, record)
+
+
+def _hand_over(args: argparse.Namespace, tokens: Tokens, token: str, record: Token) -> int:
     if args.json:
-        print(json.dumps({**_shown(record), "token": token}))
+        print(json.dumps({**_shown(tokens, record), "token": token}))
     else:
         print(f"{token}\n  id {record.id}, for {record.name}; it is not shown again")
     return 0
 
 
+def _bound(args: argparse.Namespace, settings: Settings) -> Bound | None:
+    """The Doris account that the token is to be bound to."""
+    if not args.doris_user:
+        if args.doris_password_file or args.doris_database or args.cluster:
+            raise InvalidArgument("an account needs a user", hint="pass --doris-user, too")
+        return None
+    names = [cluster.name for cluster in settings.doris]
+    if not names or (args.cluster and args.cluster not in names):
+        raise InvalidArgument(
+            f"there is no cluster {args.cluster!r}" if args.cluster else "the settings name no Doris",
+            hint=f"clusters are {', '.join(names)}" if names else "set DORIS_HOST or DORIS_MCP_CLUSTERS",
+        )
+    password = ""
+    if args.doris_password_file:
+        try:
+            password = Path(args.doris_password_file).read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"{args.doris_password_file} cannot be read: {error}") from None
+    account = Account(user=args.doris_user, password=password, database=args.doris_database)
+    return Bound(cluster=args.cluster or names[0], account=account)
+
+
 async def _signed(
-    args: argparse.Namespace, settings: Settings, store: Store, scopes: tuple[str, ...]
-) -> tuple[str, TokenRecord]:
-    """A signed token. Nobody keeps it: it is good until it expires, and so not for longer than its key."""
+    args: argparse.Namespace, settings: Settings, shared: Shared, scopes: tuple[str, ...]
+) -> tuple[str, Token]:
+    """A signed token: no store is asked about it, so it is good for no longer than its key."""
     if not settings.public_url:
         raise ConfigError(
             "a signed token is for one address, and DORIS_MCP_PUBLIC_URL is not set", hint="set it on all hosts"
@@ -67,38 +97,82 @@ async def _signed(
     if ttl > settings.session_max_seconds:
         raise InvalidArgument(
             f"a signed token lives {settings.session_max_seconds} seconds at most (DORIS_MCP_SESSION_MAX_SECONDS)",
-            hint="a token without --jwt can live longer, and can be revoked",
+            hint="a token without --jwt can live longer",
         )
-    text = await store.read_keys()
-    key = unwrap(text, settings.token_key).current(ISSUER, time.time()) if text is not None else None
+    text = await shared.store.get(PLACE)
+    now = time.time()
+    key = unwrap(text, settings.token_key).current(ISSUER, now) if text is not None else None
     if key is None:
         raise ConfigError("the fleet has no key yet that signs tokens", hint="make one: `keys rotate`")
-    _, record = issue(args.name, scopes, ttl)
-    token = sign(settings.public_url, key, subject=record.principal, scopes=scopes, ttl=ttl, id=record.id)
-    return token, replace(record, audience=settings.public_url)
+    record = Token(new_id(), args.name, args.name, scopes, now, now + ttl, settings.public_url)
+    return sign(settings.public_url, key, subject=args.name, scopes=scopes, ttl=ttl, id=record.id), record
 
 
-async def _list(args: argparse.Namespace, store: Store) -> int:
-    records = [_shown(record) for record in await store.list_tokens()]
+async def _list(args: argparse.Namespace, tokens: Tokens) -> int:
+    uses = await tokens.uses()
+    records = [_shown(tokens, record, uses.get(record.id)) for record in await tokens.all()]
     if args.json:
         print(json.dumps(records))
-    else:
-        for r in records:
-            print(f"{r['id']}  {r['name']:20}  {','.join(r['scopes'])}  created {r['created']}  expires {r['expires']}")
+    for r in () if args.json else records:
+        print(
+            f"{r['id']}  {r['name']:20}  {','.join(r['scopes'])}  created {r['created']}"
+            f"  expires {r['expires'] or 'never'}  last used {r['used'] or 'not yet'}"
+        )
     return 0
 
 
-async def _revoke(args: argparse.Namespace, store: Store) -> int:
-    gone = await store.revoke_token(args.id)
-    if args.json:
-        print(json.dumps({"id": args.id, "revoked": gone}))
-    else:
-        print(f"{args.id} revoked" if gone else f"there is no token {args.id}")
-    return 0 if gone else 1
+async def _show(args: argparse.Namespace, tokens: Tokens) -> int:
+    record = await tokens.get(args.id)
+    if record is None:
+        return _missing(args, "shown")
+    shown = _shown(tokens, record, (await tokens.uses()).get(record.id))
+    print(json.dumps(shown) if args.json else "\n".join(f"{name:10} {_words(value)}" for name, value in shown.items()))
+    return 0
 
 
-def _shown(record: TokenRecord) -> dict[str, Any]:
-    def when(moment: float | None) -> str | None:
-        return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+async def _rotate(args: argparse.Namespace, tokens: Tokens) -> int:
+    rotated = await tokens.rotate(args.id, args.overlap)
+    if rotated is None:
+        return _missing(args, "rotated")
+    return _hand_over(args, tokens, *rotated)
 
-    return record.as_dict() | {"created": when(record.created), "expires": when(record.expires)}
+
+async def _revoke(args: argparse.Namespace, tokens: Tokens) -> int:
+    if not await tokens.revoke([args.id]):
+        return _missing(args, "revoked")
+    print(json.dumps({"id": args.id, "revoked": True}) if args.json else f"{args.id} revoked")
+    return 0
+
+
+def _missing(args: argparse.Namespace, deed: str) -> int:
+    print(json.dumps({"id": args.id, deed: False}) if args.json else f"there is no token {args.id}")
+    return 1
+
+
+def _shown(tokens: Tokens, record: Token, use: Use | None = None) -> dict[str, Any]:
+    """A token for people and scripts, never what is secret in it."""
+    bound = tokens.bound(record)
+    return {
+        "id": record.id,
+        "name": record.name,
+        "principal": record.principal,
+        "kind": "signed" if record.signed else "opaque",
+        "scopes": list(record.scopes),
+        "created": _when(record.created),
+        "expires": _when(record.expires),
+        "audience": record.audience,
+        "client": record.client,
+        "account": None if bound is None else {"cluster": bound.cluster, "user": bound.account.user},
+        "used": None if use is None else _when(use.at),
+        "used_on": None if use is None else use.node,
+    }
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {text}" for name, text in value.items())
+    return ", ".join(value) if isinstance(value, list) else "-" if value is None else str(value)
+
+
+def _when(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -39,6 +39,7 @@ class Worker:
 
     def __init__(self, settings: Settings, sockets: list[socket.socket], drained: bool) -> None:
         self._app = App(settings)
+        self._app.bus.origin = f"{settings.node_name}:{os.getppid()}"  # all workers of this supervisor hear each other
         self._app.gate.draining = drained
         self._sockets = sockets
         self._failed = False
@@ -73,7 +74,7 @@ class Worker:
             self._vital("heeding signals", self._heed_signals()),
         ]
         ending = asyncio.create_task(self._retire())
-        self._app.bus.forward = lambda topic, data: _forward(writer, topic, data)
+        self._app.bus.carriers.append(lambda topic, data: _forward(writer, topic, data))
         try:
             await self._app.start()
             await self._server.serve(self._sockets)
@@ -81,7 +82,6 @@ class Worker:
             self._fail("serving", error)
         await ending
         await self._app.close()
-        self._app.bus.forward = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -208,10 +208,9 @@ def preload(settings: Settings) -> None:
     """Import what this module and those below it leave for later, so that workers forked afterwards share that too."""
     late = ["doris_mcp_server.observe.instruments", "uvicorn.lifespan.off"]
     choose(settings.driver)
-    if settings.redis_url:
-        late += ["doris_mcp_server.state.redis", "cryptography.hazmat.primitives.ciphers.aead"]
-    else:
-        late.append("doris_mcp_server.state.memory")
+    late.append("doris_mcp_server.state.redis" if settings.redis_url else "doris_mcp_server.state.local")
+    if settings.token_key:
+        late.append("cryptography.hazmat.primitives.ciphers.aead")
     if settings.issuers or settings.public_url:
         late += ["jwt", "httpx2"]
     for module in late:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from doris_mcp_server.clusters import Account, Cluster, frontend, parse
+from doris_mcp_server.clusters import Account, Bound, Caller, Cluster, frontend, parse
 from doris_mcp_server.config import load
 from doris_mcp_server.errors import ConfigError
 
@@ -38,17 +38,32 @@ def test_what_is_no_address(text: str) -> None:
         frontend(text)
 
 
+def account(cluster: Cluster, name: str) -> str | None:
+    """The name of the account as which a caller comes."""
+    found = cluster.account_of(Caller(name))
+    return next((name for name, account in cluster.accounts.items() if account == found), None)
+
+
+def test_a_caller_whose_token_is_bound_comes_as_that_account_there_and_nowhere_else() -> None:
+    sales, other = parse(json.dumps({"sales": SALES, "other": SALES}))
+    own = Account(user="ann_rw", password="x")
+    caller = Caller("ann", Bound(cluster="sales", account=own))
+    assert sales.account_of(caller) is own
+    assert other.account_of(caller) is None
+    assert "x'" not in repr(caller)
+
+
 def test_an_account_follows_from_who_the_caller_is() -> None:
     (cluster,) = parse(json.dumps({"sales": SALES}))
     assert cluster.addresses == (("fe1", 9030), ("fe2", 9031))
-    assert (cluster.account_of("ann"), cluster.account_of("bob")) == ("ann", "reader")
+    assert (account(cluster, "ann"), account(cluster, "bob")) == ("ann", "reader")
     assert cluster.accounts["ann"] == Account(user="ann_ro", database="crm")
 
 
 def test_without_a_default_account_nobody_else_comes_in() -> None:
     closed = {key: value for key, value in SALES.items() if key != "default_account"}
     (cluster,) = parse(json.dumps({"sales": closed}))
-    assert (cluster.account_of("ann"), cluster.account_of("bob")) == ("ann", None)
+    assert (account(cluster, "ann"), account(cluster, "bob")) == ("ann", None)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +107,7 @@ def test_one_cluster_out_of_the_plain_variables() -> None:
     (cluster,) = load(environ=environ).doris
     assert cluster.name == "default"
     assert cluster.addresses == (("fe1", 9039), ("fe2", 9031), ("2001:db8::1", 9039))
-    assert cluster.account_of("anybody") == "default"
+    assert account(cluster, "anybody") == "default"
     assert load(environ={}).doris == ()
 
 

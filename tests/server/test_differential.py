@@ -28,7 +28,7 @@ from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.calls import PRINCIPAL, Calls
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state.bus import Bus
-from doris_mcp_server.state.memory import MemoryStore
+from doris_mcp_server.state.local import LocalStore
 from doris_mcp_server.tools import TOOLS
 from doris_mcp_server.tools.tool import Catalog, Context, Input, Output, Tool
 
@@ -69,7 +69,7 @@ class Both:
         nothing: Any = None
         calls = Calls(partial(Context, nothing, nothing), admission, Metrics())
         keys = KeyRing([b"k" * 32])
-        sessions = Sessions(keys, MemoryStore(bus), idle_seconds=100, max_seconds=100)
+        sessions = Sessions(keys, LocalStore(), bus, idle_seconds=100, max_seconds=100)
         self.protocol = Protocol(config, (SAY, *TOOLS), calls, Answers("node"), sessions, bus, keys, Resources(config))
 
     async def ours(self, headers: dict[str, str], body: bytes, principal: Principal = LOCAL) -> "Seen":

@@ -11,6 +11,7 @@ ORDER = [
     ("__main__",),
     ("cli",),
     ("process", "tokens", "locksmith", "smoke", "judge", "sandbox", "stdio"),
+    ("shared",),
     ("worker", "ctl", "sockets", "report", "watch"),
     ("slot", "lease"),
     ("child",),

@@ -1,8 +1,10 @@
 """Portable sessions: who may use an id, on which worker, for how long, and what an attacker may try."""
 
 import asyncio
+import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +13,12 @@ from hypothesis import strategies as st
 from doris_mcp_server import sessions as sessions_module
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.keys import KeyRing
-from doris_mcp_server.sessions import AWAY, LONGEST, WARM, Session, Sessions
-from doris_mcp_server.state import SessionState
-from doris_mcp_server.state import memory as memory_module
+from doris_mcp_server.sessions import AWAY, ENDED, FAMILY, FIRST, LONGEST, WARM, Session, Sessions
+from doris_mcp_server.state import local as local_module
 from doris_mcp_server.state.bus import Bus
-from doris_mcp_server.state.memory import MemoryStore
 
 from ..clock import Clock
+from ..flaky import FlakyStore
 from .conftest import LIMIT
 
 KEY, OTHER_KEY = b"k" * 32, b"x" * 32
@@ -27,40 +28,10 @@ SLACK = IDLE / 10 + WARM
 EARLY = 0.1  # seconds before a moment: a float of the wall clock is exact to less than that
 
 
-class Spy(MemoryStore):
-    """A store that counts what it is asked, and can be away or slow."""
-
-    def __init__(self, bus: Bus | None = None) -> None:
-        super().__init__(bus)
-        self.away = False
-        self.gate: asyncio.Event | None = None
-        self.asked = self.touched = 0
-
-    async def session(self, id: str) -> SessionState | None:
-        self.asked += 1
-        if self.gate:
-            await self.gate.wait()
-        self._present()
-        return await super().session(id)
-
-    async def touch_session(self, id: str, ttl: float) -> None:
-        self.touched += 1
-        self._present()
-        await super().touch_session(id, ttl)
-
-    async def end_session(self, id: str, ttl: float) -> None:
-        self._present()
-        await super().end_session(id, ttl)
-
-    def _present(self) -> None:
-        if self.away:
-            raise StoreUnavailable("away")
-
-
 @dataclass
 class Worker:
     bus: Bus
-    store: Spy
+    store: FlakyStore
     sessions: Sessions
 
     async def find(self, text: str, principal: str = "ann") -> Session | None:
@@ -73,21 +44,30 @@ class Worker:
 def host(workers: int, *keys: bytes, idle: float = IDLE, longest: float = MAX) -> list[Worker]:
     """The workers of one host, with what the supervisor does between them: an event goes to all the others."""
     made = []
+    directory = tempfile.mkdtemp(dir=folder)
     for _ in range(workers):
         bus = Bus()
-        store = Spy(bus)
+        store = FlakyStore(directory)
         ring = KeyRing(keys or (KEY,))
-        made.append(Worker(bus, store, Sessions(ring, store, idle_seconds=idle, max_seconds=longest)))
+        made.append(Worker(bus, store, Sessions(ring, store, bus, idle_seconds=idle, max_seconds=longest)))
     for one in made:
         others = [other.bus for other in made if other is not one]
-        one.bus.forward = lambda topic, data, others=others: [bus.deliver(topic, data) for bus in others] and None
+        one.bus.carriers += [bus.deliver for bus in others]
     return made
+
+
+folder = Path()
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.folder", tmp_path)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module, name in ((sessions_module, "monotonic"), (sessions_module, "wall"), (memory_module, "monotonic")):
+    for module, name in ((sessions_module, "monotonic"), (sessions_module, "wall"), (local_module, "wall")):
         monkeypatch.setattr(module, name, clock)
     return clock
 
@@ -264,8 +244,7 @@ async def test_an_end_that_comes_while_the_store_is_asked_wins(clock: Clock) -> 
         while not two.store.asked:
             await asyncio.sleep(0)
     await one.sessions.end(session)
-    two.store._ended = type(two.store._ended)()  # the store's answer was on its way already
-    two.store.gate.set()
+    two.store.gate.set()  # its answer was on its way already
     assert await asking is None
     assert two.sessions.warm(text.encode(), "ann") is None
 
@@ -281,7 +260,7 @@ async def test_a_client_that_goes_away_has_ended_its_session_all_the_same(clock:
     with pytest.raises(asyncio.CancelledError):
         await ending
     await one.sessions.close()
-    assert await two.store.session(session.id) == "ended"
+    assert await two.store.get(f"{FAMILY}/{session.id}") == ENDED
 
 
 async def test_an_unused_session_ends_by_itself_and_a_used_one_does_not(clock: Clock) -> None:
@@ -304,12 +283,12 @@ async def test_use_that_the_store_was_not_told_of_counts_on_every_worker(clock: 
         if not young:
             clock.now += IDLE / 2
             assert await one.find(text)  # the store is told
-        told = one.store.touched
-        clock.now += IDLE / 10 - EARLY
+        told = one.store.wrote
+        clock.now += (FIRST if young else IDLE / 10) - EARLY
         assert await one.find(text)  # too soon to tell it again
         clock.now += WARM - EARLY
         assert one.sessions.warm(text.encode(), "ann")
-        assert one.store.touched == told
+        assert one.store.wrote == told
         clock.now += IDLE
         assert await two.find(text)
 
@@ -331,14 +310,14 @@ async def test_the_store_is_told_of_use_seldom_and_never_of_a_young_session(cloc
     (worker,) = host(1)
     text = worker.sessions.begin("ann", VERSION)
     began = clock.now
-    while clock.now - began < IDLE / 10:
+    while clock.now - began < FIRST:
         assert await worker.find(text)
         clock.now += 1
-    assert worker.store.touched == 0
+    assert worker.store.wrote == 0
     while clock.now - began < 50:
         assert await worker.find(text)
         clock.now += 1
-    assert worker.store.touched == 4
+    assert worker.store.wrote == 5
 
 
 async def test_requests_that_come_together_ask_the_store_once(clock: Clock) -> None:
@@ -356,7 +335,7 @@ async def test_requests_that_come_together_ask_the_store_once(clock: Clock) -> N
     assert isinstance(found[0], asyncio.CancelledError)
     assert all(isinstance(session, Session) for session in found[1:])
     await two.sessions.close()
-    assert (two.store.asked, two.store.touched) == (1, 1)
+    assert (two.store.asked, two.store.wrote) == (1, 1)
 
 
 # --- without the store ---
@@ -377,7 +356,7 @@ async def test_a_store_that_is_away_ends_no_session_and_is_left_alone_for_a_seco
     two.store.away = False
     # It was used here while the store was away, so the missing record is no proof.
     assert await two.find(text)
-    assert (two.store.asked, two.store.touched) == (2, 1)
+    assert (two.store.asked, two.store.wrote) == (2, 1)
     assert await one.find(text)
 
 
@@ -396,14 +375,14 @@ async def test_a_touch_that_failed_is_made_up_for(clock: Clock) -> None:
     asked = iter([present, lambda: (_ for _ in ()).throw(StoreUnavailable("away"))])
     worker.store._present = lambda: next(asked, present)()  # type: ignore[method-assign]
     assert await worker.find(text)
-    assert worker.store.touched == 1
+    assert worker.store.wrote == 1
     clock.now += WARM
     assert await worker.find(text)
-    assert worker.store.touched == 2
+    assert worker.store.wrote == 2
 
 
 async def test_an_end_without_the_store_holds_here_and_is_written_later(clock: Clock) -> None:
-    (here,), (elsewhere,) = host(1), host(1)
+    (here,) = host(1)
     text = here.sessions.begin("ann", VERSION)
     other = here.sessions.begin("ann", VERSION)
     session = await here.find(text)
@@ -411,11 +390,11 @@ async def test_an_end_without_the_store_holds_here_and_is_written_later(clock: C
     here.store.away = True
     await here.sessions.end(session)
     assert await here.find(text) is None
-    assert await elsewhere.store.session(session.id) is None
     here.store.away = False
     clock.now += max(AWAY, WARM)
     assert await here.find(other)
-    assert await here.store.session(session.id) == "ended"
+    await here.sessions.close()
+    assert await here.store.get(f"{FAMILY}/{session.id}") == ENDED
 
 
 # --- what a worker remembers is bounded ---
@@ -481,6 +460,6 @@ def test_a_session_lives_exactly_as_long_as_promised_on_every_worker(steps: list
 
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        for module, name in ((sessions_module, "monotonic"), (sessions_module, "wall"), (memory_module, "monotonic")):
+        for module, name in ((sessions_module, "monotonic"), (sessions_module, "wall"), (local_module, "wall")):
             patch.setattr(module, name, clock)
         asyncio.run(live(clock))

@@ -1,29 +1,34 @@
 """Who is calling: bearer token → Principal, or nobody (401, see challenge), or 503 when the store is away.
 
-Every token is looked up by a hash of it: SHA-256 in this process, a keyed hash in the store, which so never holds
-a token in the clear. Signed ones (JWT) need no store: `signed` checks them, and they are remembered the same way.
+A token this worker has verified is known by a hash of it, for two seconds without asking anybody; a revocation ends
+that at once. Signed ones (JWT) need the store only to say what was revoked. Nobody is let in by a worker that has not
+heard of revocations for longer than the grace, be it because the store is away or because what answers is cut off.
 """
 
 import asyncio
+import contextlib
 import hashlib
-import hmac
 import math
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from doris_mcp_server.auth.denied import Denied
+from doris_mcp_server.auth.opaque import Token, Tokens, token_id
 from doris_mcp_server.auth.signed import Signed, is_signed
+from doris_mcp_server.clusters import Bound, Caller
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import InvalidArgument, StoreUnavailable
-from doris_mcp_server.state import Store, TokenRecord
+from doris_mcp_server.errors import StoreUnavailable
+from doris_mcp_server.state import Store
+from doris_mcp_server.state.bus import Bus
 
-POSITIVE_CACHE = 2.0  # seconds a verified token is believed without asking the store: bounds revocation
-STORE_AWAY_GRACE = 60.0  # seconds a recently verified token stays good while the store is away
+POSITIVE_CACHE = 2.0  # seconds a verified token is believed without asking the store
+GRACE = 15.0  # seconds a verified token stays good after the store last said what is revoked
+PATIENCE = 0.5  # seconds the holder of such a token waits for a store that does not answer
+USE_KEPT = 60.0  # seconds between two notes in the store that a token is used
 MAX_KNOWN = 10_000  # verified tokens a worker remembers
 _SCHEMES = (b"Bearer ", b"bearer ")
-MAX_TOKEN = 512  # characters; a longer one is nobody's
 ALL_SCOPES = ("catalog:read", "cluster:read", "query:execute")
 SMOKE = "smoke"
 RESERVED = frozenset({"static", SMOKE, "local"})  # principals that the settings make
@@ -31,38 +36,20 @@ RESERVED = frozenset({"static", SMOKE, "local"})  # principals that the settings
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller."""
+    """A verified caller. `bound` is the Doris account of his token, None: clusters say which is his."""
 
     name: str
     scopes: frozenset[str]
+    bound: Bound | None = None
+    caller: Caller = field(init=False, compare=False)
+    """Who that is to Doris."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caller", Caller(self.name, self.bound))
 
 
 LOCAL = Principal("local", frozenset(ALL_SCOPES))
 """The caller when no token is configured: only possible on loopback and stdio."""
-
-
-def keyed_hash(key_hex: str, token: str) -> str:
-    """HMAC-SHA256 of a token as the store knows it (hexadecimal)."""
-    return hmac.new(bytes.fromhex(key_hex), token.encode(), hashlib.sha256).hexdigest()
-
-
-def issue(name: str, scopes: tuple[str, ...], ttl: float | None) -> tuple[str, TokenRecord]:
-    """A new opaque token of 256 random bits and its record. `ttl` in seconds, None for ever.
-
-    Raises: InvalidArgument for a name that would make its holder look like a caller of another kind.
-    """
-    if name in RESERVED:
-        raise InvalidArgument(f"the name {name!r} is the server's own", hint="choose another --name")
-    now = time.time()
-    record = TokenRecord(
-        id=secrets.token_hex(6),
-        name=name,
-        principal=name,
-        scopes=scopes,
-        created=now,
-        expires=None if ttl is None else now + ttl,
-    )
-    return "dmcp_" + secrets.token_urlsafe(32), record
 
 
 class _Known(NamedTuple):
@@ -70,8 +57,8 @@ class _Known(NamedTuple):
 
     until: float  # believed so long without asking the store
     principal: Principal
-    checked: float  # when the store last vouched for it
     expires: float
+    id: str | None
 
 
 class Verifier:
@@ -81,25 +68,33 @@ class Verifier:
         self,
         settings: Settings,
         store: Store,
+        bus: Bus,
         clock: Callable[[], float] = time.monotonic,
         signed: Signed | None = None,
     ) -> None:
-        self._store = store
+        self.tokens = Tokens(store, bus, settings.token_key)
+        self.denied = Denied(store, bus, self.tokens, self._drop, clock)
         self._signed = signed
         self._clock = clock
-        self._token_key = settings.token_key
+        self._node = settings.node_name
+        self._issued = bool(settings.token_key)
         self._resource = _canonical(settings.public_url) if settings.public_url else None
         self._static = {
-            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, math.inf)
+            _digest(token.encode()): _Known(math.inf, Principal(name, frozenset(ALL_SCOPES)), math.inf, None)
             for token, name in ((settings.token, "static"), (settings.smoke_token, SMOKE))
             if token
         }
         # Looked up by digest, and a dict compares 64 bits of a randomly keyed hash of it before it compares bytes: the
         # time that takes depends on nothing a guesser can choose, so it does not tell how far a guess was right.
         self._known = dict(self._static)
+        self._of_id: dict[str, set[bytes]] = {}  # digests of what is known
         self._digests: dict[bytes, bytes] = {}  # of good Authorization headers, which callers send again and again
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
-        self.required = bool(settings.token or settings.redis_url or settings.issuers or settings.beyond_loopback)
+        self._used: dict[str, float] = {}  # when the store was last told that a token is used
+        self._notes: set[asyncio.Task[None]] = set()
+        self.required = bool(
+            settings.token or settings.redis_url or settings.token_key or settings.issuers or settings.beyond_loopback
+        )
 
     def warm(self, authorization: bytes) -> Principal | None:
         """The caller behind the value of the one Authorization header, if that is known without asking anybody.
@@ -135,7 +130,7 @@ class Verifier:
         if known is not None and self._clock() < known.until:
             return known.principal
         signed = self._signed if is_signed(token) else None
-        if signed is None and (not self._token_key or len(token) > MAX_TOKEN):
+        if signed is None and (not self._issued or token_id(token) is None):
             return None
         # However many requests come with it, it is checked once at a time; one that goes away leaves the question
         # to the others.
@@ -147,41 +142,94 @@ class Verifier:
             asking.add_done_callback(lambda _: self._asking.pop(digest))
         return await asyncio.shield(asking)
 
+    async def watch(self) -> None:
+        """Learn what is revoked, until cancelled."""
+        await self.denied.watch()
+
     async def _ask(self, digest: bytes, token: str) -> Principal | None:
         known = self._known.get(digest)
         now = self._clock()  # before the store reads: a revocation after that must end what is believed
         try:
-            record = await self._store.get_token(keyed_hash(self._token_key, token))
-        except StoreUnavailable:
+            async with asyncio.timeout(PATIENCE if known is not None and now < self._end(known.expires) else None):
+                await self._informed()
+                record = await self.tokens.find(token)
+        except (StoreUnavailable, TimeoutError) as error:
             now = self._clock()
-            if known is None or now >= (end := min(known.checked + STORE_AWAY_GRACE, known.expires)):
-                raise
+            # Gone from there, it was revoked meanwhile.
+            if known is None or now >= (end := self._end(known.expires)) or digest not in self._known:
+                raise StoreUnavailable(str(error) or "the store is slow") from None
             # Believed for another while, or each request would wait for a store that does not answer.
             self._known[digest] = known._replace(until=min(now + POSITIVE_CACHE, end))
             return known.principal
-        if record is None or record.expired() or not (record.audience is None or self._is_us(record.audience)):
-            self._known.pop(digest, None)
+        if record is None or record.id in self.denied or not (record.audience is None or self._is_us(record.audience)):
+            self._forget(digest)
             return None
+        found = Principal(record.principal, frozenset(record.scopes), self.tokens.bound(record))
         expires = math.inf if record.expires is None else now + record.expires - time.time()
-        return self._remember(digest, Principal(record.principal, frozenset(record.scopes)), now, expires)
+        self._note_use(record, expires)
+        return self._remember(digest, found, now, expires, record.id)
 
     async def _check(self, signed: Signed, digest: bytes, token: str) -> Principal | None:
         now = self._clock()
         claims = await signed.check(token)
         if claims is None or not any(self._is_us(audience) for audience in claims.audiences):
-            self._known.pop(digest, None)
+            self._forget(digest)
             return None
-        name = claims.subject if claims.issuer is None else f"{claims.issuer}:{claims.subject}"
-        if name in RESERVED:
+        if claims.issuer is None:
+            await self._informed()
+        name, id = (claims.subject, claims.id) if claims.issuer is None else (f"{claims.issuer}:{claims.subject}", None)
+        if name in RESERVED or (id is not None and id in self.denied):
+            self._forget(digest)
             return None
-        principal = Principal(name, claims.scopes & frozenset(ALL_SCOPES))
-        return self._remember(digest, principal, now, now + claims.expires - time.time())
+        found = Principal(name, claims.scopes & frozenset(ALL_SCOPES))
+        return self._remember(digest, found, now, now + claims.expires - time.time(), id)
 
-    def _remember(self, digest: bytes, principal: Principal, now: float, expires: float) -> Principal:
+    async def _informed(self) -> None:
+        """Return when this worker knows what is revoked. Raises: StoreUnavailable."""
+        if self._clock() >= self.denied.confirmed + GRACE:
+            await self.denied.look()
+
+    def _end(self, expires: float) -> float:
+        """Until when a token that expires then is good if the store says nothing any more."""
+        return min(self.denied.confirmed + GRACE, expires)
+
+    def _remember(self, digest: bytes, found: Principal, now: float, expires: float, id: str | None) -> Principal:
         if len(self._known) >= MAX_KNOWN:
-            self._known = dict(self._static)  # bounded; the next request of each caller asks the store once
-        self._known[digest] = _Known(min(now + POSITIVE_CACHE, expires), principal, now, expires)
-        return principal
+            # Bounded; the next request of each caller asks the store once.
+            self._known = dict(self._static)
+            self._of_id.clear()
+        until = min(now + POSITIVE_CACHE, expires if id is None else self._end(expires))
+        self._known[digest] = _Known(until, found, expires, id)
+        if id is not None:
+            self._of_id.setdefault(id, set()).add(digest)
+        return found
+
+    def _forget(self, digest: bytes) -> None:
+        known = self._known.pop(digest, None)
+        if known is not None and known.id is not None:
+            self._of_id[known.id].discard(digest)
+
+    def _drop(self, ids: Iterable[str]) -> None:
+        """These tokens are revoked: nothing is believed of them any more."""
+        for id in ids:
+            for digest in self._of_id.pop(id, ()):
+                self._known.pop(digest, None)
+
+    def _note_use(self, record: Token, expires: float) -> None:
+        """Have the store note that a token is used, now and then. Nobody waits for that, and it may fail."""
+        now = self._clock()
+        if now - self._used.get(record.id, -math.inf) < USE_KEPT:
+            return
+        if len(self._used) >= MAX_KNOWN:
+            self._used.clear()
+        self._used[record.id] = now
+        task = asyncio.create_task(self._tell_use(record.id, None if math.isinf(expires) else expires - now))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _tell_use(self, id: str, ttl: float | None) -> None:
+        with contextlib.suppress(StoreUnavailable):  # it is told again in a minute
+            await self.tokens.use(id, self._node, ttl)
 
     def _is_us(self, audience: str) -> bool:
         """RFC 8707: a token bound to a resource is good there only. Without a public address we are none."""

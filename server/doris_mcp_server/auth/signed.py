@@ -31,6 +31,7 @@ class Claims(NamedTuple):
     scopes: frozenset[str]
     audiences: tuple[str, ...]
     expires: float  # Unix time, seconds
+    id: str  # empty where it has none
 
 
 def is_signed(token: str) -> bool:
@@ -123,7 +124,9 @@ def _verified(
         return None
     if not isinstance(subject, str) or not 0 < len(subject) <= _NAMES or not subject.isprintable():
         return None
-    return Claims(name, subject, _scopes(claims.get("scope", claims.get("scp"))), tuple(audiences), expires)
+    id = claims.get("jti")
+    scopes = _scopes(claims.get("scope", claims.get("scp")))
+    return Claims(name, subject, scopes, tuple(audiences), expires, id if isinstance(id, str) else "")
 
 
 def _scopes(claim: Any) -> frozenset[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from doris_mcp_server import clusters
+from doris_mcp_server.clusters import Account, Caller
 from doris_mcp_server.doris.capabilities import Capabilities, Watched
 from doris_mcp_server.doris.driver import Driver, Login
 from doris_mcp_server.doris.frontends import OPEN_AFTER, Frontend, Frontends
@@ -56,7 +57,7 @@ class Cluster:
         self.config = config
         self.name = config.name
         self.frontends = Frontends(config.addresses)
-        self.ways: dict[str, Way] = {}
+        self.ways: dict[Account, Way] = {}
         self._tls = config.tls_context()
         self._http = None
         if config.http_port:
@@ -71,25 +72,25 @@ class Cluster:
         self._room = room
         self._probes = [Probe(frontend, self) for frontend in self.frontends.all]
 
-    def way(self, account: str) -> Way:
-        """The way of one of its accounts, made when it is first asked for. Connects to nothing."""
+    def way(self, account: Account) -> Way:
+        """The way of an account, made when it is first asked for. Connects to nothing."""
         way = self.ways.get(account)
         if way is None:
-            who = self.config.accounts[account]
+            login = Login(account.user, account.password, account.database, self._tls)
             pool = Pool(
-                Route(self.frontends, Login(who.user, who.password, who.database, self._tls), self._driver),
+                Route(self.frontends, login, self._driver),
                 size=self._pool_size,
                 connect_timeout=self._connect_timeout,
                 room=self._room,
             )
-            http = self._http.account(who.user, who.password) if self._http else None
+            http = self._http.account(account.user, account.password) if self._http else None
             way = self.ways[account] = Way(pool, http)
         return way
 
     @property
     def own_way(self) -> Way:
         """The way this server itself takes, to look how the cluster does."""
-        return self.way(self.config.fallback or next(iter(self.config.accounts)))
+        return self.way(self.config.accounts[self.config.fallback or next(iter(self.config.accounts))])
 
     @property
     def capabilities(self) -> Capabilities | None:
@@ -216,18 +217,18 @@ class Routes:
             for config in configured
         }
         self.default = next(iter(self.clusters), None)
-        self._ways: dict[tuple[str | None, str], Way] = {}
+        self._ways: dict[tuple[str | None, Caller], Way] = {}
 
-    def way(self, cluster: str | None, principal: str) -> Way:
+    def way(self, cluster: str | None, caller: Caller) -> Way:
         """The way of the caller's own account to a cluster, None: the default one.
 
         Raises: InvalidArgument where there is no such cluster, or the caller has no account there;
         DorisUnavailable where no Doris is configured.
         """
-        way = self._ways.get((cluster, principal))
+        way = self._ways.get((cluster, caller))
         if way is None:
             found = self.cluster(cluster)
-            account = found.config.account_of(principal)
+            account = found.config.account_of(caller)
             if account is None:
                 raise InvalidArgument(
                     f"no Doris account is bound to you at the cluster {found.name}",
@@ -235,7 +236,7 @@ class Routes:
                 )
             if len(self._ways) >= KEPT:
                 self._ways.clear()  # bounded; each is found again by its account
-            way = self._ways[cluster, principal] = found.way(account)
+            way = self._ways[cluster, caller] = found.way(account)
         return way
 
     def cluster(self, name: str | None) -> Cluster:
@@ -249,9 +250,9 @@ class Routes:
             raise InvalidArgument(f"there is no cluster {name!r}", hint="list_clusters shows those there are")
         return found
 
-    def open_to(self, principal: str) -> Iterator[Cluster]:
+    def open_to(self, caller: Caller) -> Iterator[Cluster]:
         """The clusters at which the caller has an account."""
-        return (c for c in self.clusters.values() if c.config.account_of(principal) is not None)
+        return (c for c in self.clusters.values() if c.config.account_of(caller) is not None)
 
     async def watch(self) -> None:
         """Find out what each cluster offers, until cancelled."""

@@ -6,22 +6,23 @@ whoever began it is gone. `locksmith` changes a ring, `rotation` follows it. Mom
 
 import json
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Final, Literal
 
 from doris_mcp_server.errors import InvalidArgument, KeysUnreadable
-from doris_mcp_server.keys import key_id, wrapping_key
+from doris_mcp_server.keys import key_id
+from doris_mcp_server.keys.vault import decrypt, encrypt
 
 SEAL: Final = "seal"
 """Purpose of the keys for sessions, cursors and request states."""
 ISSUER: Final = "issuer"
 """Purpose of the keys that sign bearer tokens of our own; each is the seed of an Ed25519 pair."""
+PLACE: Final = "keys/ring"
+"""Where the store has the ring."""
 MOST: Final = 16  # keys a ring may have: each is tried by name only, but who has more has forgotten some
 _FORMAT: Final = "1"
-_NONCE: Final = 12  # bytes; AES-GCM's own
 
 State = Literal["next", "current", "previous", "gone"]
 
@@ -113,25 +114,18 @@ def _gone(key: Key, now: float) -> bool:
 
 
 def wrap(ring: Ring, token_key: str) -> str:
-    """The ring as text for the store: the version of its format, then AES-GCM under DORIS_MCP_TOKEN_KEY."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 9 MB that only a fleet needs; worker preloads it
-
+    """The ring as text for the store: the version of its format, then what only this fleet can read."""
     members = [
         {name: getattr(key, name) for name in ("id", "purpose", "created", "used", "until")}
         | {"secret": key.secret.hex()}
         for key in ring.keys
     ]
-    nonce = secrets.token_bytes(_NONCE)
     plain = json.dumps({"revision": ring.revision, "keys": members}).encode()
-    sealed = nonce + AESGCM(wrapping_key(token_key)).encrypt(nonce, plain, _FORMAT.encode())
-    return f"{_FORMAT}.{urlsafe_b64encode(sealed).decode()}"
+    return f"{_FORMAT}.{encrypt(plain, token_key, _FORMAT)}"
 
 
 def unwrap(text: str, token_key: str) -> Ring:
     """What `wrap` made. Raises: KeysUnreadable for anything else."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     version, _, rest = text.partition(".")
     if version != _FORMAT:
         raise KeysUnreadable(
@@ -139,12 +133,10 @@ def unwrap(text: str, token_key: str) -> Ring:
             hint="deploy the release that wrote it, or a newer one",
         )
     try:
-        sealed = urlsafe_b64decode(rest)
-        plain = AESGCM(wrapping_key(token_key)).decrypt(sealed[:_NONCE], sealed[_NONCE:], _FORMAT.encode())
-        data = json.loads(plain)
+        data = json.loads(decrypt(rest, token_key, _FORMAT))
         keys = [Key(**{**member, "secret": bytes.fromhex(member["secret"])}) for member in data["keys"]]
         return Ring(data["revision"], tuple(keys))
-    except (ValueError, TypeError, KeyError, InvalidTag):
+    except (ValueError, TypeError, KeyError):
         raise KeysUnreadable(
             "the key ring in the store was not sealed under this DORIS_MCP_TOKEN_KEY",
             hint="give every host the same key; after a change of it: `doris-mcp-server keys rotate --anew`",

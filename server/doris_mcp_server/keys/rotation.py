@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
-from doris_mcp_server.keys.ring import ISSUER, SEAL, Key, Ring, unwrap, wrap
+from doris_mcp_server.keys.ring import ISSUER, PLACE, SEAL, Key, Ring, unwrap, wrap
 from doris_mcp_server.observe import event
 from doris_mcp_server.state import Store
+from doris_mcp_server.state.bus import KEYS_WRITTEN, LISTENING, Bell, Bus
 
 if TYPE_CHECKING:
     from doris_mcp_server.observe import Instruments
@@ -29,9 +30,10 @@ TURN = 0.5  # seconds between looks at the clock
 class Rotation:
     """The keys of one worker. `keys` is the ring it uses, and whose keys this replaces."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, bus: Bus) -> None:
         """The last ring this host knew is taken from its file, so that a restart needs no store."""
         self._store = store
+        self._news = Bell(bus, KEYS_WRITTEN, LISTENING)
         self._token_key = settings.token_key
         self._given = configured_keys(settings)
         self._given_first = bool(settings.keys)
@@ -91,7 +93,7 @@ class Rotation:
 
         Raises: StoreUnavailable.
         """
-        text = await self._store.read_keys()
+        text = await self._store.get(PLACE)
         if text == self._text:
             self._asked = True
             return
@@ -107,7 +109,7 @@ class Rotation:
         if found.revision >= self._ring.revision:
             self._take(found, text)
             self._keep()
-        elif await self._store.write_keys(wrap(self._ring, self._token_key), text):
+        elif await self._store.swap(PLACE, wrap(self._ring, self._token_key), text):
             event("keys put back into the store", level=logging.WARNING, ring=self._ring.revision, had=found.revision)
 
     def turn(self) -> None:
@@ -123,7 +125,7 @@ class Rotation:
         while True:
             with contextlib.suppress(StoreUnavailable):  # the check of the store says so
                 await self.look()
-            await self._store.keys_written(POLL)
+            await self._news.wait(POLL)
 
     async def _turn(self) -> None:
         while True:

@@ -10,6 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from doris_mcp_server.auth import Principal
+from doris_mcp_server.clusters import Caller
 from doris_mcp_server.errors import InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
 from doris_mcp_server.protocol.admission import Admission
@@ -30,12 +31,14 @@ def may(principal: Principal, tool: Tool) -> bool:
 
 
 class Calls:
-    """Runs tools. `context` makes what a handler works with, from the caller's name and a cluster's; it is kept."""
+    """Runs tools. `context` makes what a handler works with, from the caller and a cluster's name; it is kept."""
 
-    def __init__(self, context: Callable[[str, str | None], Context], admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, context: Callable[[Caller, str | None], Context], admission: Admission, metrics: Metrics
+    ) -> None:
         self._make_context = context
         self._admission = admission
-        self._contexts: dict[tuple[str, str | None], Context] = {}
+        self._contexts: dict[tuple[Caller, str | None], Context] = {}
         self._lines: dict[tuple[str, str, str], RepeatedEvent] = {}
         self._metrics = metrics
         self._running: set[Task] = set()
@@ -67,7 +70,7 @@ class Calls:
             if not self._admission.take(name):
                 await self._admission.wait(name)
             try:
-                answer = await tool.handler(self._context(name, tool.cluster(asked)), asked)
+                answer = await tool.handler(self._context(principal.caller, tool.cluster(asked)), asked)
             finally:
                 self._admission.leave(name)
             text = orjson.dumps(answer if isinstance(answer, dict) else answer.model_dump(mode="json"))
@@ -99,12 +102,12 @@ class Calls:
         self._lines[tool, outcome, principal] = line
         return line
 
-    def _context(self, principal: str, cluster: str | None) -> Context:
-        context = self._contexts.get((principal, cluster))
+    def _context(self, caller: Caller, cluster: str | None) -> Context:
+        context = self._contexts.get((caller, cluster))
         if context is None:
             if len(self._contexts) >= KEPT:
                 self._contexts.clear()
-            context = self._contexts[principal, cluster] = self._make_context(principal, cluster)
+            context = self._contexts[caller, cluster] = self._make_context(caller, cluster)
         return context
 
 

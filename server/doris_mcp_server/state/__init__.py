@@ -1,85 +1,93 @@
-"""What outlives a request: one small protocol, kept in memory for one host or in Redis for a fleet."""
+"""What outlives a request: small texts under names, in a file of one host or in Redis for a fleet.
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+A store knows nothing of what it keeps: tokens, keys, sessions, settings and grants are written by those they belong to,
+with the version of their format in the name (`token:v1/<id>`), so that two releases can run side by side.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 from doris_mcp_server.config import Settings
 from doris_mcp_server.state.bus import Bus
 
-SessionState = Literal["live", "ended"]
+MOST = 10_000  # texts that `find` gives at most
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
-    """An issued bearer token. The token itself is not in here: the store knows only its keyed hash."""
+class Grown(NamedTuple):
+    """A set that only grows, as it is: `mark` names this state of it, `until` maps members to the end of their term."""
 
-    id: str
-    name: str
-    principal: str
-    scopes: tuple[str, ...]
-    created: float  # Unix time, seconds
-    expires: float | None  # Unix time, seconds; None never
-    audience: str | None = None  # the only resource (URL of a server) it is good for; None any of this fleet
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self) | {"scopes": list(self.scopes)}
-
-    def expired(self) -> bool:
-        return self.expires is not None and self.expires <= time.time()
+    mark: str
+    until: dict[str, float]  # Unix time, seconds
 
 
 class Store(Protocol):
-    """Where tokens, keys and the ends of sessions live. What is awaited may raise StoreUnavailable, within seconds."""
+    """Texts under names `family/id`. What is awaited may raise StoreUnavailable, within a few seconds.
 
-    async def get_token(self, digest: str) -> TokenRecord | None:
-        """The token with this keyed hash (hexadecimal), or None."""
+    `ttl` is in seconds; without one a text stays. What is `durable` is on every replica when it returns, and survives
+    whatever happens to the primary then.
+    """
 
-    async def put_token(self, digest: str, record: TokenRecord) -> None:
-        """Keep a new token; it is forgotten by itself when it expires."""
+    since: float
+    """Unix time since which nothing was forgotten before its term; 0: for ever."""
 
-    async def list_tokens(self) -> list[TokenRecord]:
-        """All tokens that have not expired, oldest first."""
+    async def get(self, name: str) -> str | None:
+        """The text, None where there is none."""
 
-    async def revoke_token(self, token_id: str) -> bool:
-        """Forget a token; False when there is none with this id."""
+    async def find(self, family: str) -> dict[str, str]:
+        """The texts of a family by id, MOST of them at most."""
 
-    async def session(self, id: str) -> SessionState | None:
-        """What is known of a session; None: no record, or none any more."""
+    async def put(
+        self, name: str, text: str, ttl: float | None = None, *, unless: str | None = None, durable: bool = False
+    ) -> bool:
+        """Write a text over whatever is there; False, and nothing written, where that is `unless`."""
 
-    async def touch_session(self, id: str, ttl: float) -> None:
-        """Keep a session live for `ttl` seconds from now, unless it was ended."""
+    async def swap(
+        self, name: str, text: str, instead_of: str | None, ttl: float | None = None, *, durable: bool = False
+    ) -> bool:
+        """Write a text where `instead_of` is (None: nothing); False where something else is. True if it is there."""
 
-    async def end_session(self, id: str, ttl: float) -> None:
-        """End a session, and keep that for `ttl` seconds; no touch undoes it."""
+    async def take(self, name: str, *, durable: bool = False) -> str | None:
+        """Remove a text and give it to this caller, and to no other."""
 
-    def watch_sessions(self, ended: Callable[[str], None]) -> None:
-        """Call `ended` with the id of each session whose end this process hears of, its own ends included."""
+    async def grow(self, name: str, until: Mapping[str, float], *, durable: bool = False) -> None:
+        """Add members to a set. Each stays until its time (Unix, seconds), and nobody can take it out before."""
 
-    async def read_keys(self) -> str | None:
-        """The key ring, as text that only `ring` can read; None when there is none."""
+    async def grown(self, name: str, mark: str | None) -> Grown | None:
+        """The set, None while it is as it was at `mark`. A store that is cut off from the others does not answer this:
+        what it knows may be the past."""
 
-    async def write_keys(self, text: str, instead_of: str | None) -> bool:
-        """Put a key ring in the place of the one that was read, and tell everybody; False when another one is there."""
+    async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
+        """Take up to `wanted` permits out of a bucket into which `rate` a second fall, up to `burst`.
 
-    async def keys_written(self, within: float) -> None:
-        """Return when this process hears of a new key ring, after `within` seconds at the latest. Raises nothing."""
+        Gives how many there were, and the seconds until there is one if there was none.
+        """
 
     async def ping(self) -> None:
         """Return when the store answers."""
 
+    async def watch(self) -> None:
+        """Hear what other hosts publish, and follow the store when it moves, until cancelled."""
+
     async def close(self) -> None:
-        """Give back connections. The store is of no use afterwards."""
+        """Send what is still to be sent and give back connections. The store is of no use afterwards."""
 
 
 def open_store(settings: Settings, bus: Bus | None = None) -> Store:
-    """The store the settings ask for, telling the host's other workers over `bus`. Connects to nothing yet."""
+    """The store the settings ask for. It carries what `bus` publishes to other hosts. Connects to nothing yet.
+
+    Raises: ConfigError where the file of a lone host cannot be used.
+    """
     bus = bus or Bus()
-    if not settings.redis_url:
-        from doris_mcp_server.state.memory import MemoryStore
+    if settings.redis_url:
+        from doris_mcp_server.state.redis import RedisStore
 
-        return MemoryStore(bus, deaf_seconds=settings.session_idle_seconds)
-    from doris_mcp_server.state.redis import RedisStore
+        return RedisStore(settings, bus)
+    from doris_mcp_server.state.local import LocalStore
 
-    return RedisStore(settings, bus)
+    return LocalStore(state_directory(settings))
+
+
+def state_directory(settings: Settings) -> str:
+    """Where a lone host keeps its state; empty: in the memory of one process."""
+    return settings.state_dir or os.environ.get("STATE_DIRECTORY", "").split(":")[0] or settings.runtime_dir

@@ -1,251 +1,165 @@
-"""The store of a fleet: Redis, found directly or through Sentinel, which is asked again after each failure.
+"""The store of a fleet, in Redis.
 
-Keys: `doris-mcp:token:v1:<keyed hash>` holds a token as JSON; the hash `doris-mcp:token-ids:v1` maps ids to
-keyed hashes; `doris-mcp:session:v1:<id>` holds `live` or `ended` and expires. `v1` is the version of the format: a
-later release that changes it reads both. `doris-mcp:keys` holds the key ring, which says its format itself, and the
-channel of that name tells of a new one.
+Each text is a key of its own, `doris-mcp:<family>/<id>`, with its ids in the sorted set `doris-mcp:<family>` by the end
+of their term; a set that grows is the sorted set `doris-mcp:<name>` with its count of changes beside it. What belongs
+together is changed by one script, which no failover can cut in two.
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
-from urllib.parse import unquote, urlsplit
-
-import redis.asyncio as aioredis
-from redis import exceptions as failed
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+import math
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import ConfigError, StoreUnavailable
-from doris_mcp_server.state import SessionState, TokenRecord
-from doris_mcp_server.state.bus import SESSION_ENDED, Bus
+from doris_mcp_server.state import MOST, Grown
+from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.channel import Channel
+from doris_mcp_server.state.primary import Client, Primary
 
-PREFIX = "doris-mcp:"
-_TOKEN = PREFIX + "token:v1:"
-_IDS = PREFIX + "token-ids:v1"
-_SESSION = PREFIX + "session:v1:"
-_KEYS = PREFIX + "keys"
-_BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2–3
-_PASSING = ("NOREPLICAS", "LOADING", "MASTERDOWN", "UNKILLABLE")
+PREFIX: Final = "doris-mcp:"
+_DURABLE: Final = PREFIX + "durable"  # written with each durable write, so that there is one to wait for
 
-T = TypeVar("T")
+_NOW: Final = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000) "
+# KEYS: text, index. ARGV: id, text, ttl in ms or 0, condition (any, unless, instead) and what is compared ("": none).
+_PUT: Final = (
+    _NOW
+    + """
+local found = redis.call('GET', KEYS[1])
+if ARGV[4] == 'unless' and found == ARGV[5] then return 0 end
+if ARGV[4] == 'instead' and (found or '') ~= ARGV[5] then return found == ARGV[2] and 1 or 0 end
+local ttl = tonumber(ARGV[3])
+if ttl > 0 then redis.call('SET', KEYS[1], ARGV[2], 'PX', ttl) else redis.call('SET', KEYS[1], ARGV[2]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+redis.call('ZADD', KEYS[2], ttl > 0 and now + ttl or '+inf', ARGV[1])
+return 1
+"""
+)
+# KEYS: text, index. ARGV: id.
+_TAKE: Final = """
+local found = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return found
+"""
+# KEYS: index. ARGV: most.
+_IDS: Final = _NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf', 'LIMIT', 0, ARGV[1])"
+# KEYS: set, mark. ARGV: a new mark, then until in s, id, until, id... Marks are random: counted ones would come again
+# with other members, after a failover that lost some.
+_GROW: Final = (
+    _NOW
+    + """
+if redis.call('ZADD', KEYS[1], 'GT', 'CH', unpack(ARGV, 2)) > 0 then redis.call('SET', KEYS[2], ARGV[1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now / 1000)
+"""
+)
+# KEYS: set, mark, a key to write. ARGV: the mark that is known. A primary that was cut off from its replicas reads as
+# always and refuses to write (min-replicas-to-write), so whoever has to know the present writes.
+_GROWN: Final = (
+    _NOW
+    + """
+redis.call('SET', KEYS[3], now)
+local mark = redis.call('GET', KEYS[2]) or ''
+if mark == ARGV[1] then return false end
+return {mark, redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now / 1000, '+inf', 'WITHSCORES')}
+"""
+)
+# KEYS: bucket. ARGV: wanted, rate a second, burst. Seconds go back as text: Redis cuts off what is behind the point.
+_SPEND: Final = (
+    _NOW
+    + """
+local wanted, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local bucket = redis.call('HMGET', KEYS[1], 'level', 'at')
+local since = math.max(now - (tonumber(bucket[2]) or now), 0) / 1000
+local level = math.min(burst, (tonumber(bucket[1]) or burst) + since * rate)
+local given = math.min(wanted, math.floor(level))
+redis.call('HSET', KEYS[1], 'level', level - given, 'at', now)
+redis.call('PEXPIRE', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
+return {given, tostring(given > 0 and 0 or (1 - level) / rate)}
+"""
+)
 
 
 class RedisStore:
-    """Tokens, sessions and keys in Redis. One client object a process: `master_for` would make a pool at each call."""
+    since = 0.0
 
     def __init__(self, settings: Settings, bus: Bus | None = None) -> None:
-        self._bus = bus or Bus()
-        self._sentinel: Sentinel | None = None
-        self._client = self._connect(settings)
-        self._keys_channel = Channel(self._client, _KEYS)
+        self._primary = Primary(settings)
+        self._channel = Channel(self._primary, PREFIX + "events", bus or Bus())
+        scripts = {"put": _PUT, "take": _TAKE, "ids": _IDS, "grow": _GROW, "grown": _GROWN, "spend": _SPEND}
+        self._scripts = {name: self._primary.client.register_script(text) for name, text in scripts.items()}
 
-    def _connect(self, settings: Settings) -> "aioredis.Redis":
-        # No retry inside the pool: it would keep trying the old address after a failover.
-        common: dict[str, Any] = {
-            "password": settings.redis_password or None,
-            "socket_timeout": 1.0,
-            "socket_connect_timeout": 0.5,
-            "health_check_interval": 5,
-            "decode_responses": True,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        scheme, _, rest = settings.redis_url.partition("://")
-        if scheme == "redis+sentinel":
-            user, hosts, name = _split_sentinel(rest)
-            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-                hosts,
-                sentinel_kwargs={
-                    "password": settings.redis_sentinel_password or None,
-                    "socket_timeout": 0.5,
-                    "socket_connect_timeout": 0.5,
-                },
-                username=user,
-                **common,
-            )
-            client: aioredis.Redis = self._sentinel.master_for(name)
-            return client
-        if scheme in ("redis", "rediss", "unix"):
-            if not common["password"]:
-                common.pop("password")
-            return aioredis.Redis.from_url(settings.redis_url, **common)
-        raise ConfigError(
-            f"REDIS_URL starts with {scheme!r}",
-            hint="use redis://user@host:6379/0 or redis+sentinel://user@h1:26379,h2:26379,h3:26379/primary-name",
-        )
+    async def get(self, name: str) -> str | None:
+        return cast("str | None", await self._primary.call(lambda: self._primary.client.get(PREFIX + name)))
 
-    async def _call(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Run `operation` until it works, asking Sentinel anew for the primary, or the budget is spent."""
-        pause = 0.02
-        problem: Exception | None = None
-        try:
-            async with asyncio.timeout(_BUDGET):
-                while True:
-                    try:
-                        return await operation()
-                    except (failed.AuthenticationError, failed.NoPermissionError) as error:
-                        raise StoreUnavailable(
-                            f"Redis refuses this server's account: {error}",
-                            hint="compare REDIS_PASSWORD with the store's ACL user",
-                        ) from error
-                    except (failed.ConnectionError, failed.TimeoutError, failed.ReadOnlyError) as error:
-                        problem = error
-                    except failed.ResponseError as error:
-                        if not str(error).startswith(_PASSING):
-                            raise StoreUnavailable(f"Redis answered: {error}") from error
-                        problem = error
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 0.3)
-        except TimeoutError:
-            raise StoreUnavailable(
-                f"Redis does not answer: {problem or 'no reply in time'}",
-                hint="check redis-server and redis-sentinel on the store's hosts",
-            ) from problem
+    async def find(self, family: str) -> dict[str, str]:
+        async def read() -> dict[str, str]:
+            ids = await self._scripts["ids"](keys=[PREFIX + family], args=[MOST])
+            texts = await self._primary.client.mget([f"{PREFIX}{family}/{id}" for id in ids]) if ids else []
+            return {str(id): str(text) for id, text in zip(ids, texts, strict=True) if text is not None}
 
-    async def get_token(self, digest: str) -> TokenRecord | None:
-        raw = await self._call(lambda: self._client.get(_TOKEN + digest))
-        if raw is None:
+        return dict(sorted((await self._primary.call(read)).items()))
+
+    async def put(
+        self, name: str, text: str, ttl: float | None = None, *, unless: str | None = None, durable: bool = False
+    ) -> bool:
+        condition = ("any", "") if unless is None else ("unless", unless)
+        return bool(await self._write("put", name, [text, _milliseconds(ttl), *condition], durable))
+
+    async def swap(
+        self, name: str, text: str, instead_of: str | None, ttl: float | None = None, *, durable: bool = False
+    ) -> bool:
+        return bool(await self._write("put", name, [text, _milliseconds(ttl), "instead", instead_of or ""], durable))
+
+    async def take(self, name: str, *, durable: bool = False) -> str | None:
+        return cast("str | None", await self._write("take", name, [], durable))
+
+    async def grow(self, name: str, until: Mapping[str, float], *, durable: bool = False) -> None:
+        keys = [PREFIX + name, f"{PREFIX}{name}/mark"]
+        members = [part for id, end in until.items() for part in (end, id)]
+        await self._run("grow", keys, [secrets.token_hex(8), *members], durable)
+
+    async def grown(self, name: str, mark: str | None) -> Grown | None:
+        keys = [PREFIX + name, f"{PREFIX}{name}/mark", f"{PREFIX}{name}/asked"]
+        found = await self._run("grown", keys, ["none" if mark is None else mark], False)
+        if found is None:
             return None
-        record = _decode(raw)
-        return None if record.expired() else record
+        current, members = found
+        return Grown(current, dict(zip(members[::2], map(float, members[1::2]), strict=True)))
 
-    async def put_token(self, digest: str, record: TokenRecord) -> None:
-        async def write() -> None:
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.set(
-                    _TOKEN + digest,
-                    json.dumps(record.as_dict()),
-                    exat=None if record.expires is None else int(record.expires) + 1,
-                )
-                pipe.hset(_IDS, record.id, digest)
-                await pipe.execute()
-
-        await self._call(write)
-
-    async def list_tokens(self) -> list[TokenRecord]:
-        async def read() -> list[TokenRecord]:
-            digests = cast("list[str]", await self._client.hvals(_IDS))
-            found = await self._client.mget([f"{_TOKEN}{digest}" for digest in digests]) if digests else []
-            return [_decode(raw) for raw in found if raw is not None]
-
-        return sorted(await self._call(read), key=lambda r: r.created)
-
-    async def revoke_token(self, token_id: str) -> bool:
-        async def remove() -> bool:
-            digest = cast("str | None", await self._client.hget(_IDS, token_id))
-            if digest is None:
-                return False
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.delete(f"{_TOKEN}{digest}")
-                pipe.hdel(_IDS, token_id)
-                gone, _ = await pipe.execute()
-            return bool(gone)
-
-        return await self._call(remove)
-
-    async def session(self, id: str) -> SessionState | None:
-        raw = await self._call(lambda: self._client.get(_SESSION + id))
-        if raw is None:
-            return None
-        return "ended" if raw == "ended" else "live"
-
-    async def touch_session(self, id: str, ttl: float) -> None:
-        key, milliseconds = _SESSION + id, _milliseconds(ttl)
-
-        async def write() -> None:
-            async with self._client.pipeline(transaction=False) as pipe:
-                # Written only where nothing is, then prolonged: neither can turn an end back into a life.
-                pipe.set(key, "live", px=milliseconds, nx=True)
-                pipe.pexpire(key, milliseconds, gt=True)
-                await pipe.execute()
-
-        await self._call(write)
-
-    async def end_session(self, id: str, ttl: float) -> None:
-        self._bus.publish(SESSION_ENDED, {"id": id, "ttl": ttl})  # the host's other workers need not wait for Redis
-        await self._call(lambda: self._client.set(_SESSION + id, "ended", px=_milliseconds(ttl)))
-
-    def watch_sessions(self, ended: Callable[[str], None]) -> None:
-        self._bus.subscribe(SESSION_ENDED, lambda data: ended(data["id"]))
-
-    async def read_keys(self) -> str | None:
-        return cast("str | None", await self._call(lambda: self._client.get(_KEYS)))
-
-    async def write_keys(self, text: str, instead_of: str | None) -> bool:
-        async def write() -> bool:
-            async with self._client.pipeline(transaction=True) as pipe:
-                await pipe.watch(_KEYS)
-                found = await pipe.get(_KEYS)
-                if found != instead_of:
-                    return bool(found == text)  # ours: it was written, but the answer was lost
-                pipe.multi()  # type: ignore[no-untyped-call]
-                pipe.set(_KEYS, text)
-                pipe.publish(_KEYS, "written")
-                try:
-                    await pipe.execute()
-                except failed.WatchError:
-                    return False
-                return True
-
-        return await self._call(write)
-
-    async def keys_written(self, within: float) -> None:
-        await self._keys_channel.wait(within)
+    async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
+        given, wait = await self._run("spend", [PREFIX + name], [wanted, rate, burst], False)
+        return given, float(wait)
 
     async def ping(self) -> None:
-        await self._call(self._client.ping)
+        await self._primary.call(self._primary.client.ping)
+
+    async def watch(self) -> None:
+        await asyncio.gather(self._primary.follow(), self._channel.listen())
 
     async def close(self) -> None:
-        clients = [self._keys_channel, self._client, *(self._sentinel.sentinels if self._sentinel else ())]
-        for client in clients:
-            try:
-                async with asyncio.timeout(1.0):
-                    await client.aclose()
-            except (failed.RedisError, OSError, TimeoutError):
-                continue  # the connection is half dead; the process is about to end
+        await self._channel.close()
+        await self._primary.close()
+
+    async def _write(self, script: str, name: str, args: list[Any], durable: bool) -> Any:
+        family, _, id = name.partition("/")
+        return await self._run(script, [PREFIX + name, PREFIX + family], [id, *args], durable)
+
+    async def _run(self, script: str, keys: list[str], args: list[Any], durable: bool) -> Any:
+        run = self._scripts[script]
+        if not durable:
+            return await self._primary.call(lambda: run(keys=keys, args=args))
+        answer: Any = None
+
+        async def write(connection: Client) -> Any:
+            nonlocal answer
+            # A `take` that is repeated finds nothing any more: what counts is what the first one got.
+            answer = await run(keys=keys, args=args, client=connection) or answer
+            await connection.incr(_DURABLE)
+            return answer
+
+        return await self._primary.durably(write)
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(int(seconds * 1000), 1)  # Redis refuses an expiry of 0
-
-
-def _split_sentinel(rest: str) -> tuple[str | None, list[tuple[str, int]], str]:
-    """`user@h1:p1,h2:p2/name` → (user, [(host, port)…], name)."""
-    authority, _, path = rest.partition("/")
-    user, at, hosts = authority.rpartition("@")
-    name = path.split("?")[0]
-    pairs = []
-    for host in hosts.split(","):
-        parts = urlsplit(f"//{host}")
-        if not parts.hostname:
-            raise ConfigError(
-                "REDIS_URL names no Sentinel", hint="redis+sentinel://user@h1:26379,h2:26379/primary-name"
-            )
-        pairs.append((parts.hostname, parts.port or 26379))
-    if not name:
-        raise ConfigError("REDIS_URL names no primary", hint="end it with /<primary name as Sentinel knows it>")
-    return (unquote(user.partition(":")[0]) if at else None), pairs, name
-
-
-def _decode(raw: str | bytes) -> TokenRecord:
-    """A stored token; members a newer release may have added are left alone."""
-    try:
-        data = json.loads(raw)
-        return TokenRecord(
-            id=data["id"],
-            name=data["name"],
-            principal=data["principal"],
-            scopes=tuple(data["scopes"]),
-            created=data["created"],
-            expires=data["expires"],
-            audience=data.get("audience"),
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreUnavailable(
-            f"a stored token cannot be read: {error!r}",
-            hint="revoke it with `doris-mcp-server token revoke` and issue anew",
-        ) from error
+def _milliseconds(ttl: float | None) -> int:
+    return 0 if ttl is None else max(math.ceil(ttl * 1000), 1)

@@ -129,7 +129,7 @@ async def list_clusters(context: Context, asked: ListClusters) -> dict[str, Any]
             "available": cluster.available,
             "version": cluster.capabilities.release if cluster.capabilities else None,
         }
-        for cluster in routes.open_to(context.principal)
+        for cluster in routes.open_to(context.caller)
     ]
     return {"clusters": found}
 

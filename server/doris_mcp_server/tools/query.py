@@ -84,7 +84,7 @@ async def execute_query(context: Context, asked: ExecuteQuery) -> dict[str, Any]
     """Run one reading statement. StatementRefused and InvalidArgument before Doris is asked anything."""
     limits = _limits(context.limits, asked)
     verdict = await judge(asked.sql)
-    key = (context.principal, context.cluster, asked.catalog, asked.database, asked.sql, limits.max_rows)
+    key = (context.caller, context.cluster, asked.catalog, asked.database, asked.sql, limits.max_rows)
     if context.results is not None and (kept := context.results.get(key)) is not None:
         text, age = kept
         known: dict[str, Any] = orjson.loads(text)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from doris_mcp_server.clusters import Caller
 from doris_mcp_server.doris.capabilities import Capabilities
 from doris_mcp_server.doris.http import AccountHTTP
 from doris_mcp_server.doris.pool import Limits, Pool
@@ -23,19 +24,19 @@ class Context:
 
     routes: Routes
     limits: Limits
-    principal: str
+    caller: Caller
     cluster: str | None = None
     results: ResultCache | None = None
 
     @property
     def doris(self) -> Pool:
         """The caller's own account at the cluster asked for. InvalidArgument, DorisUnavailable where there is none."""
-        return self.routes.way(self.cluster, self.principal).pool
+        return self.routes.way(self.cluster, self.caller).pool
 
     @property
     def frontends(self) -> AccountHTTP | None:
         """The same account over the frontends' HTTP port; None where that is not configured."""
-        return self.routes.way(self.cluster, self.principal).http
+        return self.routes.way(self.cluster, self.caller).http
 
     @property
     def capabilities(self) -> Capabilities | None:

@@ -27,7 +27,8 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable
 from doris_mcp_server.issuers import Issuer
 from doris_mcp_server.keys.ring import ISSUER, Key, Ring
-from doris_mcp_server.state.memory import MemoryStore
+from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state.local import LocalStore
 
 from ...clock import Clock
 from ..conftest import Launch, modern
@@ -98,7 +99,7 @@ def verifier(idp: Idp | None = None, keys: list[Key] | None = None, clock: Clock
     others = (Issuer(name="idp", issuer=IDP, jwks=idp.url),) if idp else ()
     settings = Settings(public_url=URL, issuers=others)
     good = ring().good(ISSUER, 0.0) if keys is None else keys
-    return Verifier(settings, MemoryStore(), clock or Clock(), Signed(settings, lambda: good))
+    return Verifier(settings, LocalStore(), Bus(), clock or Clock(), Signed(settings, lambda: good))
 
 
 def token(key: Any = RSA, algorithm: str = "RS256", header: dict[str, Any] | None = None, **claims: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.clusters import Account, Caller, Cluster
 from doris_mcp_server.doris import frontends as frontends_module
 from doris_mcp_server.doris import routes as routes_module
 from doris_mcp_server.doris.frontends import OPEN_AFTER, Frontends
@@ -157,7 +157,7 @@ async def test_a_look_finds_one_that_hangs_and_its_statements_go_elsewhere(
     monkeypatch.setattr(routes_module, "PROBE_SECONDS", 0.2)
     async with cluster_of(*(fake.port for fake in pair), driver=driver) as cluster:
         await cluster.ping()
-        pool = cluster.way("default").pool
+        pool = cluster.way(cluster.config.accounts["default"]).pool
         await ask(pool)
         pair[0].keep_silent("")
         pair[0].login = None
@@ -183,7 +183,7 @@ async def test_where_there_is_no_other_nothing_is_taken_from_one_that_hangs(
     monkeypatch.setattr(routes_module, "PROBE_SECONDS", 0.2)
     async with cluster_of(frontend.port, driver=driver) as cluster:
         frontend.keep_silent()
-        task = asyncio.create_task(ask(cluster.way("default").pool, "SELECT slow"))
+        task = asyncio.create_task(ask(cluster.way(cluster.config.accounts["default"]).pool, "SELECT slow"))
         await frontend.until(lambda: "SELECT slow" in frontend.sent())
         frontend.login = None
         with pytest.raises(DorisUnavailable, match="did not answer a ping"):
@@ -201,7 +201,9 @@ async def test_a_statement_is_not_blamed_for_a_frontend_that_hangs(
     monkeypatch.setattr(routes_module, "PROBE_SECONDS", 0.1)
     async with cluster_of(frontend.port, driver=driver) as cluster:
         frontend.keep_silent()
-        task = asyncio.create_task(ask(cluster.way("default").pool, "SELECT slow", Limits(2.0, 10, 1000)))
+        task = asyncio.create_task(
+            ask(cluster.way(cluster.config.accounts["default"]).pool, "SELECT slow", Limits(2.0, 10, 1000))
+        )
         await frontend.until(lambda: "SELECT slow" in frontend.sent())
         frontend.login = None
         with pytest.raises(DorisUnavailable, match="did not answer a ping"):
@@ -290,16 +292,16 @@ def two_clusters(*ports: int) -> list[Cluster]:
 async def test_each_caller_comes_as_its_own_account(pair: tuple[Any, Any], driver: Any) -> None:
     clusters = two_clusters(*(fake.port for fake in pair))
     routes = Routes(clusters, driver=driver, pool_size=2, max_connections=10, connect_timeout=LIMIT)
-    assert routes.way(None, "ann").pool.route.login.user == "weak"
-    assert routes.way(None, "bob").pool.route.login.user == "strong"
-    assert routes.way(None, "bob").pool is routes.way("main", "carl").pool
-    assert routes.way("other", "ann").pool.route.login.user == "weak"
+    assert routes.way(None, Caller("ann")).pool.route.login.user == "weak"
+    assert routes.way(None, Caller("bob")).pool.route.login.user == "strong"
+    assert routes.way(None, Caller("bob")).pool is routes.way("main", Caller("carl")).pool
+    assert routes.way("other", Caller("ann")).pool.route.login.user == "weak"
     with pytest.raises(InvalidArgument, match="no Doris account is bound to you at the cluster other"):
-        routes.way("other", "bob")
+        routes.way("other", Caller("bob"))
     with pytest.raises(InvalidArgument, match="no cluster 'third'"):
-        routes.way("third", "ann")
-    assert [c.name for c in routes.open_to("ann")] == ["main", "other"]
-    assert [c.name for c in routes.open_to("bob")] == ["main"]
+        routes.way("third", Caller("ann"))
+    assert [c.name for c in routes.open_to(Caller("ann"))] == ["main", "other"]
+    assert [c.name for c in routes.open_to(Caller("bob"))] == ["main"]
     await routes.close(LIMIT)
 
 
@@ -309,7 +311,7 @@ async def test_no_other_account_is_tried_when_ones_own_is_refused(frontend: Any,
     )
     frontend.login = fake.error(1045, "Access denied for user 'weak'")
     with pytest.raises(DorisRefusedLogin):
-        await ask(routes.way(None, "ann").pool)
+        await ask(routes.way(None, Caller("ann")).pool)
     assert frontend.connections == 1
     await routes.close(LIMIT)
 
@@ -319,7 +321,7 @@ async def test_all_pools_share_the_room(frontend: Any, driver: Any) -> None:
     routes = Routes(
         two_clusters(frontend.port, 1), driver=driver, pool_size=2, max_connections=2, connect_timeout=LIMIT
     )
-    weak, strong = routes.way(None, "ann").pool, routes.way(None, "bob").pool
+    weak, strong = routes.way(None, Caller("ann")).pool, routes.way(None, Caller("bob")).pool
     await asyncio.gather(ask(weak), ask(weak))
     assert weak.open == 2
     await ask(strong)  # an idle one of the other account makes room
@@ -338,4 +340,4 @@ async def test_all_pools_share_the_room(frontend: Any, driver: Any) -> None:
 async def test_without_any_doris_it_says_what_to_set() -> None:
     routes = Routes([], driver=Any, pool_size=1, max_connections=1, connect_timeout=1)  # type: ignore[arg-type]
     with pytest.raises(DorisUnavailable, match="DORIS_HOST is not set"):
-        routes.way(None, "ann")
+        routes.way(None, Caller("ann"))

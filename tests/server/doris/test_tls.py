@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from doris_mcp_server import sandbox
-from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.clusters import Account, Caller, Cluster
 from doris_mcp_server.doris.driver import Login
 from doris_mcp_server.doris.frontends import Frontend
 from doris_mcp_server.doris.pool import Limits
@@ -38,7 +38,7 @@ def routes(driver: Any, address: str, **config: Any) -> Routes:
 
 async def ask(made: Routes, sql: str = "SELECT count(*) FROM lineorder") -> Any:
     try:
-        return (await made.way(None, "ann").pool.query(sql, catalog=None, database=None, limits=LIMITS)).rows
+        return (await made.way(None, Caller("ann")).pool.query(sql, catalog=None, database=None, limits=LIMITS)).rows
     finally:
         await made.close(LIMIT)
 
@@ -62,7 +62,7 @@ async def test_a_large_result_comes_whole(driver: Any, engine: Any) -> None:
 
 async def test_kills_come_in_too(driver: Any, engine: Any) -> None:
     made = routes(driver, f"127.0.0.1:{engine.port}", tls="required")
-    pool = made.way(None, "ann").pool
+    pool = made.way(None, Caller("ann")).pool
     task = asyncio.create_task(pool.query("SELECT sleep(60)", catalog=None, database=None, limits=Limits(60, 1, 1000)))
     running = "SELECT count(*) FROM information_schema.processlist WHERE info = 'SELECT sleep(60)'"
     async with asyncio.timeout(LIMIT):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doris_mcp_server.auth import keyed_hash
+from doris_mcp_server.auth.opaque import keyed_hash
 from doris_mcp_server.config import Settings
 from doris_mcp_server.keys import SIGNATURE_SIZE, KeyRing, configured_keys, derived_key, wrapping_key
 

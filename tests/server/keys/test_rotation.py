@@ -9,13 +9,15 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import IssuerUnavailable, KeysUnreadable, StoreUnavailable
 from doris_mcp_server.keys import KeyRing, configured_keys, key_id
 from doris_mcp_server.keys import rotation as rotation_module
-from doris_mcp_server.keys.ring import SEAL, Ring, unwrap, wrap
+from doris_mcp_server.keys.ring import PLACE, SEAL, Ring, unwrap, wrap
 from doris_mcp_server.keys.rotation import Rotation
 from doris_mcp_server.observe import Metrics
-from doris_mcp_server.state.bus import Bus
-from doris_mcp_server.state.memory import MemoryStore
+from doris_mcp_server.state import Store
+from doris_mcp_server.state.bus import KEYS_WRITTEN, Bus
+from doris_mcp_server.state.local import LocalStore
 
 from ...clock import Clock
+from ...flaky import FlakyStore
 from ..conftest import LIMIT
 
 FLEET = Settings(token_key="ab" * 32)
@@ -30,19 +32,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Store(MemoryStore):
-    """A store that can be away."""
-
-    away = False
-
-    async def read_keys(self) -> str | None:
-        if self.away:
-            raise StoreUnavailable("away")
-        return await super().read_keys()
+async def put(store: Store, ring: Ring, token_key: str = FLEET.token_key) -> None:
+    assert await store.swap(PLACE, wrap(ring, token_key), await store.get(PLACE))
 
 
-async def put(store: MemoryStore, ring: Ring, token_key: str = FLEET.token_key) -> None:
-    assert await store.write_keys(wrap(ring, token_key), await store.read_keys())
+def following(settings: Settings, store: Store, bus: Bus | None = None) -> Rotation:
+    return Rotation(settings, store, bus or Bus())
 
 
 def rotated(ring: Ring, now: float) -> Ring:
@@ -53,8 +48,8 @@ def rotated(ring: Ring, now: float) -> Ring:
 
 
 async def test_two_workers_open_each_others_seals_before_during_and_after_a_rotation(clock: Clock) -> None:
-    store = Store()
-    one, two = Rotation(FLEET, store), Rotation(FLEET, store)
+    store = FlakyStore()
+    one, two = following(FLEET, store), following(FLEET, store)
     before = one.keys.derive("session").seal(b"x")
     derived = two.keys.derive("session")
     assert derived.open(before) == b"x"
@@ -75,10 +70,10 @@ async def test_two_workers_open_each_others_seals_before_during_and_after_a_rota
 
 
 async def test_a_worker_whose_clock_is_behind_opens_what_the_next_key_sealed(clock: Clock) -> None:
-    store = Store()
+    store = FlakyStore()
     ring = rotated(Ring(), clock.now)
     await put(store, ring)
-    behind = Rotation(FLEET, store)
+    behind = following(FLEET, store)
     await behind.start()
     assert behind.keys.open(KeyRing([ring.keys[1].secret]).seal(b"x")) == b"x"
     assert behind.status()["seals"] == ring.keys[0].id
@@ -88,15 +83,16 @@ async def test_it_follows_news_and_the_clock_by_itself(clock: Clock, monkeypatch
     monkeypatch.setattr(rotation_module, "POLL", LIMIT)  # so that only the news can be it
     monkeypatch.setattr(rotation_module, "TURN", 0.001)
     here, there = Bus(), Bus()
-    here.forward = there.deliver
-    writer, store = MemoryStore(here), MemoryStore(there)
-    rotation = Rotation(FLEET, store)
+    here.carriers.append(there.deliver)
+    store = LocalStore()
+    rotation = following(FLEET, store, there)
     watching = asyncio.create_task(rotation.watch())
     try:
         ring = rotated(Ring(), clock.now)
         async with asyncio.timeout(LIMIT):
             await asyncio.sleep(0)
-            await put(writer, ring)
+            await put(store, ring)
+            here.publish(KEYS_WRITTEN, {})
             while rotation.status()["ring"] != ring.revision:
                 await asyncio.sleep(0.001)
             clock.now += DELAY
@@ -108,7 +104,7 @@ async def test_it_follows_news_and_the_clock_by_itself(clock: Clock, monkeypatch
 
 
 async def test_without_a_token_key_there_is_nothing_to_follow() -> None:
-    rotation = Rotation(Settings(), MemoryStore())
+    rotation = following(Settings(), LocalStore())
     await rotation.start()
     await rotation.watch()
     assert rotation.status()["ring"] == 0
@@ -116,10 +112,10 @@ async def test_without_a_token_key_there_is_nothing_to_follow() -> None:
 
 
 async def test_the_first_key_of_the_environment_seals_and_the_ring_opens(clock: Clock) -> None:
-    store = Store()
+    store = FlakyStore()
     ring = rotated(Ring(), clock.now)
     await put(store, ring)
-    vault, fleet = Rotation(VAULT, store), Rotation(FLEET, store)
+    vault, fleet = following(VAULT, store), following(FLEET, store)
     await vault.start()
     await fleet.start()
     assert vault.status() == {"ring": 2, "seals": key_id(b"\x11" * 32)}
@@ -136,10 +132,10 @@ async def test_the_first_key_of_the_environment_seals_and_the_ring_opens(clock: 
 
 
 async def test_a_store_that_is_away_at_the_start_leaves_the_keys_of_the_settings(clock: Clock) -> None:
-    store = Store()
+    store = FlakyStore()
     await put(store, rotated(Ring(), clock.now))
     store.away = True
-    rotation = Rotation(FLEET, store)
+    rotation = following(FLEET, store)
     await rotation.start()
     await rotation.check()
     assert rotation.status() == {"ring": 0, "seals": key_id(configured_keys(FLEET)[0])}
@@ -153,17 +149,17 @@ async def test_a_store_that_is_away_at_the_start_leaves_the_keys_of_the_settings
 
 async def test_the_last_known_ring_goes_on_and_outlives_a_restart_without_a_store(clock: Clock, tmp_path: Path) -> None:
     settings = FLEET.model_copy(update={"runtime_dir": str(tmp_path)})
-    store = Store()
+    store = FlakyStore()
     ring = rotated(Ring(), clock.now)
     await put(store, ring)
-    before = Rotation(settings, store)
+    before = following(settings, store)
     await before.start()
     store.away = True
     with pytest.raises(StoreUnavailable):
         await before.look()
     clock.now += DELAY
     before.turn()
-    after = Rotation(settings, store)
+    after = following(settings, store)
     await after.start()
     assert before.status() == after.status() == {"ring": 2, "seals": ring.keys[1].id}
     assert [file.name for file in tmp_path.iterdir()] == ["keys"]
@@ -173,31 +169,31 @@ async def test_the_last_known_ring_goes_on_and_outlives_a_restart_without_a_stor
 @pytest.mark.parametrize("text", [b"", b"1.", b"\xff\xff", b"2.AAAA", wrap(Ring(5), "cd" * 32).encode()])
 async def test_a_file_that_is_not_ours_is_left_alone(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(text)
-    rotation = Rotation(FLEET.model_copy(update={"runtime_dir": str(tmp_path)}), MemoryStore())
+    rotation = following(FLEET.model_copy(update={"runtime_dir": str(tmp_path)}), LocalStore())
     assert rotation.status()["ring"] == 0
 
 
 async def test_a_runtime_folder_that_is_gone_costs_the_file_only(clock: Clock, tmp_path: Path) -> None:
-    store = Store()
+    store = FlakyStore()
     await put(store, rotated(Ring(), clock.now))
-    rotation = Rotation(FLEET.model_copy(update={"runtime_dir": str(tmp_path / "gone")}), store)
+    rotation = following(FLEET.model_copy(update={"runtime_dir": str(tmp_path / "gone")}), store)
     await rotation.start()
     assert rotation.status()["ring"] == 2
 
 
 @pytest.mark.parametrize("older", [True, False])
 async def test_a_store_that_lost_the_ring_gets_it_back(clock: Clock, older: bool) -> None:
-    store, lost = Store(), Store()
+    store, lost = FlakyStore(), FlakyStore()
     first = rotated(Ring(), clock.now)
     ring = rotated(first, clock.now + DELAY)
     await put(store, ring)
     if older:
         await put(lost, first)
-    rotation = Rotation(FLEET, store)
+    rotation = following(FLEET, store)
     await rotation.start()
     rotation._store = lost  # what a failover may lead to
     await rotation.look()
-    text = await lost.read_keys()
+    text = await lost.get(PLACE)
     assert text is not None
     assert unwrap(text, FLEET.token_key) == ring
     await rotation.look()
@@ -211,14 +207,14 @@ async def test_a_store_that_lost_the_ring_gets_it_back(clock: Clock, older: bool
 async def test_a_ring_that_cannot_be_read_keeps_a_new_worker_from_being_ready_and_no_other(
     clock: Clock, text: str, words: str
 ) -> None:
-    store = Store()
+    store = FlakyStore()
     ring = rotated(Ring(), clock.now)
     await put(store, ring)
-    known = Rotation(FLEET, store)
+    known = following(FLEET, store)
     await known.start()
-    good = await store.read_keys()
-    assert await store.write_keys(text, good)
-    new = Rotation(FLEET, store)
+    good = await store.get(PLACE)
+    assert await store.swap(PLACE, text, good)
+    new = following(FLEET, store)
     await new.start()
     with pytest.raises(KeysUnreadable, match=words) as caught:
         await new.check()
@@ -226,18 +222,18 @@ async def test_a_ring_that_cannot_be_read_keeps_a_new_worker_from_being_ready_an
     await known.look()
     await known.check()
     assert known.status()["ring"] == ring.revision
-    assert await store.read_keys() == text  # another's: not ours to put right
+    assert await store.get(PLACE) == text  # another's: not ours to put right
     assert good is not None
-    assert await store.write_keys(good, text)
+    assert await store.swap(PLACE, good, text)
     await new.look()
     await new.check()
     assert new.status() == known.status()
 
 
 async def test_metrics_show_the_ring_and_the_age_of_its_key(clock: Clock) -> None:
-    store = Store()
+    store = FlakyStore()
     await put(store, rotated(Ring(), clock.now))
-    rotation = Rotation(FLEET, store)
+    rotation = following(FLEET, store)
     metrics = Metrics()
     metrics.sources.append(rotation.show)
     await rotation.start()

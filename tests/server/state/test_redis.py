@@ -3,21 +3,26 @@
 import asyncio
 import contextlib
 import hashlib
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import pytest
+import pytest_asyncio
 import redis.asyncio as aioredis
 
-from doris_mcp_server.auth import issue
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import ConfigError, StoreUnavailable
 from doris_mcp_server.keys import KeyRing
 from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import Store, open_store
-from doris_mcp_server.state import channel as channel_module
-from doris_mcp_server.state import redis as redis_module
-from doris_mcp_server.state.bus import Bus
+from doris_mcp_server.state import primary as primary_module
+from doris_mcp_server.state.bus import LISTENING, Bus
 from doris_mcp_server.state.redis import RedisStore
 
 from ...redis_server import PASSWORD, answers, daemon, free_port
@@ -35,78 +40,16 @@ def port(redis_port: int) -> int:
     return redis_port
 
 
-async def test_tokens_are_put_found_listed_and_revoked(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    try:
-        _, first = issue("ann", ("catalog:read",), ttl=3600)
-        _, second = issue("bob", ("catalog:read", "query:execute"), ttl=None)
-        await store.put_token("digest-1", first)
-        await store.put_token("digest-2", second)
-        assert await other_host.get_token("digest-1") == first
-        assert await other_host.get_token("digest-3") is None
-        assert [r.name for r in await other_host.list_tokens()] == ["ann", "bob"]
-        assert await other_host.revoke_token(first.id) is True
-        assert await other_host.revoke_token(first.id) is False
-        assert await store.get_token("digest-1") is None
-        assert await store.list_tokens() == [second]
-    finally:
-        await store.close()
-        await other_host.close()
-
-
-async def test_an_expired_token_leaves_the_store_by_itself(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    try:
-        _, record = issue("ann", ("catalog:read",), ttl=-10)
-        await store.put_token("digest", record)
-        assert await store.get_token("digest") is None
-        assert await store.list_tokens() == []
-    finally:
-        await store.close()
-
-
-async def test_sessions_are_touched_and_ended_for_all_hosts_and_fade(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    client = aioredis.Redis(port=port, password=PASSWORD, decode_responses=True)
-    key = "doris-mcp:session:v1:s"
-    try:
-        assert await store.session("s") is None
-        await store.touch_session("s", 500)
-        assert await other_host.session("s") == "live"
-        assert 400 < await client.ttl(key) <= 500
-        await other_host.touch_session("s", 1000)
-        assert 900 < await client.ttl(key) <= 1000
-        await store.end_session("s", 300)
-        assert await other_host.session("s") == "ended"
-        assert 200 < await client.ttl(key) <= 300
-        await other_host.touch_session("s", 100)
-        assert await store.session("s") == "ended"
-        assert 200 < await client.ttl(key) <= 300
-        await other_host.touch_session("s", 900)  # a late touch may keep an end for longer, never undo it
-        assert await store.session("s") == "ended"
-        await client.set(key, "what a later release writes")
-        assert await store.session("s") == "live"
-        await store.end_session("gone", 0.0)
-        async with asyncio.timeout(LIMIT):
-            while await store.session("gone"):
-                await asyncio.sleep(0.01)
-    finally:
-        await client.aclose()
-        await store.close()
-        await other_host.close()
-
-
-def sessions(store: Store, idle: float = 1800) -> Sessions:
-    return Sessions(KeyRing([b"k" * 32]), store, idle_seconds=idle, max_seconds=86400)
+def sessions(store: Store, bus: Bus | None = None) -> Sessions:
+    return Sessions(KeyRing([b"k" * 32]), store, bus or Bus(), idle_seconds=1800, max_seconds=86400)
 
 
 async def test_a_session_goes_from_host_to_host_and_ends_on_all(port: int) -> None:
     here, sibling_bus, there = Bus(), Bus(), Bus()
-    here.forward = sibling_bus.deliver
-    stores = [open_store(settings(f"redis://127.0.0.1:{port}/0"), bus) for bus in (here, sibling_bus, there)]
-    host, sibling, other_host = (sessions(store) for store in stores)
+    here.carriers.append(sibling_bus.deliver)
+    buses = (here, sibling_bus, there)
+    stores = [open_store(settings(f"redis://127.0.0.1:{port}/0"), bus) for bus in buses]
+    host, sibling, other_host = map(sessions, stores, buses)
     try:
         text = host.begin("ann", "2025-11-25").encode()
         session = await other_host.find(text, "ann")
@@ -139,93 +82,20 @@ async def test_a_session_outlives_the_store_and_its_end_is_written_when_it_is_ba
             session = await sessions(store).find(text, "ann")
             assert session is not None
         with monkeypatch.context() as patch:
-            patch.setattr(redis_module, "_BUDGET", 0.2)
+            patch.setattr(primary_module, "BUDGET", 0.2)
             assert await sessions(store).find(text, "ann") == session
             await here.end(session)
         assert await here.find(text, "ann") is None
         with daemon(tmp_path, "redis", config):
             await answers(chosen)
-            assert await store.session(session.id) is None
+            name = f"session:v1/{session.id}"
+            assert await store.get(name) is None
             async with asyncio.timeout(LIMIT):
-                while not await store.session(session.id):
+                while not await store.get(name):
                     assert await here.find(other, "ann")
                     await asyncio.sleep(0.05)
             assert await sessions(store).find(text, "ann") is None
             await here.close()
-    finally:
-        await store.close()
-
-
-async def test_a_key_ring_is_changed_only_by_who_read_the_one_before(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    try:
-        assert await store.read_keys() is None
-        assert await store.write_keys("one", None) is True
-        assert await store.write_keys("one", None) is True  # the answer to the first was lost
-        assert await other_host.write_keys("two", None) is False
-        assert await other_host.read_keys() == "one"
-        wrote = await asyncio.gather(*(each.write_keys(f"by {n}", "one") for n, each in enumerate([store, other_host])))
-        assert sorted(wrote) == [False, True]
-        assert await store.read_keys() == f"by {wrote.index(True)}"
-    finally:
-        await store.close()
-        await other_host.close()
-
-
-async def test_a_new_key_ring_is_told_of_over_a_connection_that_comes_back(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    other_host = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    admin = aioredis.Redis(port=port, password=PASSWORD)
-    try:
-        text = None
-        for new in ("one", "two"):
-            async with asyncio.timeout(LIMIT):
-                while await admin.pubsub_numsub("doris-mcp:keys") != [(b"doris-mcp:keys", 1)]:
-                    await store.keys_written(0.05)
-                waiting = asyncio.create_task(store.keys_written(10 * LIMIT))
-                assert await other_host.write_keys(new, text)
-                await waiting
-            text = new
-            assert await admin.client_kill_filter(_type="pubsub") == 1
-        await store.keys_written(0.05)
-        await store.close()
-        await store.keys_written(0.05)
-        assert await admin.pubsub_numsub("doris-mcp:keys") == [(b"doris-mcp:keys", 0)]
-    finally:
-        await admin.aclose()
-        await store.close()
-        await other_host.close()
-
-
-async def test_an_old_connection_is_not_trusted_to_tell_of_a_new_key_ring(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    admin = aioredis.Redis(port=port, password=PASSWORD, decode_responses=True)
-
-    async def listening() -> str:
-        (client,) = await admin.client_list(_type="pubsub")
-        return str(client["id"])
-
-    try:
-        await store.keys_written(LIMIT)
-        before = await listening()
-        await store.keys_written(0.01)
-        assert await listening() == before
-        with monkeypatch.context() as patch:
-            patch.setattr(channel_module, "_FRESH", 0.0)
-            await store.keys_written(LIMIT)
-        assert await listening() != before
-    finally:
-        await admin.aclose()
-        await store.close()
-
-
-async def test_waiting_for_a_new_key_ring_needs_no_redis() -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{free_port()}/0"))
-    try:
-        await store.keys_written(0.01)
     finally:
         await store.close()
 
@@ -240,24 +110,35 @@ async def test_the_accounts_rights_on_a_fleet_are_enough_and_no_more(tmp_path: P
     chosen = free_port()
     with daemon(tmp_path, "redis", f"port {chosen}\n{rule}"):
         await answers(chosen, None)
-        store = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"))
+        own = Bus()
+        store = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"), own)
         client = aioredis.Redis(port=chosen, username="app", password=PASSWORD)
+        heard = asyncio.Event()
+        bus = Bus()
+        bus.subscribe("news", lambda _: heard.set())
+        listener = open_store(settings(f"redis://app@127.0.0.1:{chosen}/0"), bus)
+        watching = asyncio.create_task(listener.watch())
         try:
-            await store.touch_session("s", 10)
-            assert await store.session("s") == "live"
-            await store.end_session("s", 10)
-            assert await store.session("s") == "ended"
-            _, record = issue("ann", ("catalog:read",), ttl=3600)
-            await store.put_token("digest", record)
-            assert await store.get_token("digest") == record
-            assert await store.write_keys("ring", await store.read_keys())
-            await store.keys_written(LIMIT)
-            assert await client.pubsub_numsub("doris-mcp:keys") == [(b"doris-mcp:keys", 1)]
+            await store.ping()
+            assert await store.put("cat/tom", "grey", 60, durable=True)
+            assert await store.find("cat") == {"tom": "grey"}
+            assert await store.swap("cat/tom", "black", "grey", durable=True)
+            assert await store.take("cat/tom", durable=True) == "black"
+            await store.grow("denied", {"a": time.time() + 60}, durable=True)
+            assert await store.grown("denied", None)
+            assert await store.spend("rate/ann", 1, rate=1.0, burst=1) == (1, 0.0)
+            async with asyncio.timeout(LIMIT):
+                while not heard.is_set():
+                    own.publish("news", {})
+                    await asyncio.sleep(0.02)
             with pytest.raises(aioredis.ResponseError, match="no permissions"):
                 await client.get("other:key")
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await client.aclose()
             await store.close()
+            await listener.close()
 
 
 async def test_a_wrong_password_and_a_dead_store_are_typed_errors(port: int) -> None:
@@ -275,18 +156,6 @@ async def test_a_wrong_password_and_a_dead_store_are_typed_errors(port: int) -> 
             await store.close()
 
 
-async def test_a_value_of_another_release_is_a_typed_error(port: int) -> None:
-    store = open_store(settings(f"redis://127.0.0.1:{port}/0"))
-    client = aioredis.Redis(port=port, password=PASSWORD)
-    try:
-        await client.set("doris-mcp:token:v1:digest", "not json")
-        with pytest.raises(StoreUnavailable, match="cannot be read"):
-            await store.get_token("digest")
-    finally:
-        await client.aclose()
-        await store.close()
-
-
 @pytest.mark.parametrize("url", ["http://x", "redis+sentinel://h:1", "redis+sentinel:///name"])
 def test_a_wrong_url_names_the_fix(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -294,47 +163,159 @@ def test_a_wrong_url_names_the_fix(url: str) -> None:
     assert "redis" in (caught.value.hint or "").lower() or "name" in (caught.value.hint or "")
 
 
-async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(tmp_path: Path) -> None:
+@dataclass
+class Fleet:
+    """A primary, its replica, and one Sentinel that watches them."""
+
+    primary: subprocess.Popen[bytes]
+    replica: subprocess.Popen[bytes]
+    ports: tuple[int, int]
+    sentinel: int
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.sentinel}/fleet"
+
+    async def whole(self) -> None:
+        """Return when Sentinel knows the replica, and that follows the primary."""
+        asker = aioredis.Redis(port=self.sentinel, decode_responses=True)
+        async with asker, asyncio.timeout(LIMIT):
+            while (await asker.sentinel_master("fleet"))["num-slaves"] < 1:
+                await asyncio.sleep(0.05)
+
+    async def move(self) -> None:
+        """Have Sentinel make the replica the primary, by plan: the old one still answers."""
+        asker = aioredis.Redis(port=self.sentinel, decode_responses=True)
+        async with asker, asyncio.timeout(LIMIT):
+            while True:
+                with contextlib.suppress(aioredis.ResponseError):  # what it knows of the replica is too old
+                    await asker.sentinel_failover("fleet")
+                    break
+                await asyncio.sleep(0.2)
+            while await asker.sentinel_get_master_addr_by_name("fleet") != ("127.0.0.1", self.ports[1]):
+                await asyncio.sleep(0.02)
+
+    async def on_replica(self, name: str) -> object:
+        copy = aioredis.Redis(port=self.ports[1], password=PASSWORD, decode_responses=True)
+        async with copy:
+            return await copy.get(f"doris-mcp:{name}")
+
+
+@pytest_asyncio.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     first, second, sentinel = free_port(), free_port(), free_port()
     common = f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\nrepl-diskless-sync-delay 0"
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with contextlib.ExitStack() as stack:
-        primary = stack.enter_context(daemon(tmp_path / "a", "redis", f"port {first}\n{common}"))
+    watch = (
+        f"port {sentinel}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel auth-pass fleet {PASSWORD}\n"
+        "sentinel down-after-milliseconds fleet 500\nsentinel failover-timeout fleet 5000"
+    )
+    follow = f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"
+    with daemon(tmp_path / "a", "redis", f"port {first}\n{common}") as primary:
         await answers(first)
-        stack.enter_context(daemon(tmp_path / "b", "redis", f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"))
-        await answers(second)
-        watch = (
-            f"port {sentinel}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel auth-pass fleet {PASSWORD}\n"
-            "sentinel down-after-milliseconds fleet 500\nsentinel failover-timeout fleet 5000"
-        )
-        stack.enter_context(daemon(tmp_path, "sentinel", watch, "--sentinel"))
-        await answers(sentinel, None)
-        store = RedisStore(settings(f"redis+sentinel://127.0.0.1:{sentinel}/fleet"))
-        asker = aioredis.Redis(port=sentinel, decode_responses=True)
+        with daemon(tmp_path / "b", "redis", follow) as replica:
+            await answers(second)
+            with daemon(tmp_path, "sentinel", watch, "--sentinel"):
+                await answers(sentinel, None)
+                made = Fleet(primary, replica, (first, second), sentinel)
+                await made.whole()
+                yield made
+
+
+async def written(store: Store, name: str, text: str) -> None:
+    """Return when the store has acknowledged it; each attempt is bounded by itself."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await store.put(name, text, durable=True)
+                return
+
+
+async def test_what_is_acknowledged_is_on_the_replica_and_survives_the_primary(fleet: Fleet) -> None:
+    store = open_store(settings(fleet.url))
+    try:
+        await store.put("token/one", "1", durable=True)
+        assert await fleet.on_replica("token/one") == "1"
+        await store.put("code/c", "once", durable=True)
+        fleet.primary.kill()
+        assert await fleet.on_replica("token/one") == "1"
+    finally:
+        await store.close()
+
+
+async def test_without_a_replica_that_has_it_nothing_is_acknowledged(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings(fleet.url))
+    try:
+        fleet.replica.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(primary_module, "BUDGET", 1.5)
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            await store.put("token/one", "1", durable=True)
+        await store.put("token/two", "2")
+        fleet.replica.send_signal(signal.SIGCONT)
+        monkeypatch.setattr(primary_module, "BUDGET", LIMIT)
+        assert await store.take("token/two", durable=True) == "2"
+        assert await fleet.on_replica("token/two") is None
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+async def test_after_a_failover_the_store_follows_sentinel_to_the_new_primary(fleet: Fleet, end: int) -> None:
+    """The new one has no replica any more, so writes that ask for one are not acknowledged there."""
+    store = RedisStore(settings(fleet.url))
+    try:
+        await written(store, "token/one", "1")
+        fleet.primary.send_signal(end)
+        async with asyncio.timeout(LIMIT):
+            while await fleet.on_replica("token/two") != "2":
+                with contextlib.suppress(StoreUnavailable):
+                    await store.put("token/two", "2")
+        assert await store.get("token/one") == "1"
+    finally:
+        await store.close()
+
+
+async def test_a_primary_that_was_replaced_while_it_still_answers_is_left(fleet: Fleet) -> None:
+    bus = Bus()
+    heard: list[str] = []
+    bus.subscribe(LISTENING, lambda _: heard.append("listening"))
+    store = RedisStore(settings(fleet.url), bus)
+    watching = asyncio.create_task(store.watch())
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not heard:
+                await asyncio.sleep(0.02)
+            await written(store, "token/one", "1")
+            await fleet.move()
+            while len(heard) < 2:
+                await asyncio.sleep(0.02)
+        client = aioredis.Redis(port=fleet.ports[1], password=PASSWORD)
+        async with client:
+            assert (await client.role())[0] in (b"master", "master")
+        await written(store, "token/two", "2")
+        assert await fleet.on_replica("token/two") == "2"
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await store.close()
+
+
+async def test_sentinels_that_know_only_the_past_are_not_believed(fleet: Fleet) -> None:
+    """One that was cut off names the primary of before; the newest failover counts, of most Sentinels."""
+    old = free_port()
+    stale = (
+        f"port {old}\nsentinel monitor fleet 127.0.0.1 {free_port()} 1\nsentinel down-after-milliseconds fleet 60000"
+    )
+    with tempfile.TemporaryDirectory() as directory, daemon(Path(directory), "sentinel", stale, "--sentinel"):
+        await answers(old, None)
+        await fleet.move()
+        hosts = f"127.0.0.1:{old},127.0.0.1:{fleet.sentinel}"
+        store = RedisStore(settings(f"redis+sentinel://{hosts}/fleet"))
         try:
-            async with asyncio.timeout(LIMIT):
-                while (await asker.sentinel_master("fleet"))["num-slaves"] < 1:
-                    await asyncio.sleep(0.05)
-            _, record = issue("ann", ("catalog:read",), ttl=None)
-            await store.put_token("digest", record)
-            copy = aioredis.Redis(port=second, password=PASSWORD)
-            async with asyncio.timeout(LIMIT):
-                while not await copy.exists("doris-mcp:token:v1:digest"):
-                    await asyncio.sleep(0.02)
-            await copy.aclose()
-            primary.kill()
-            async with asyncio.timeout(LIMIT):
-                while True:
-                    try:
-                        await store.put_token("digest-2", record)
-                        break
-                    except StoreUnavailable:
-                        continue  # each attempt is bounded by itself
-            assert await store.get_token("digest") == record
-            await store.end_session("s", 60)
-            await store.touch_session("s", 60)
-            assert await store.session("s") == "ended"
+            await store.put("token/one", "1")
+            assert await fleet.on_replica("token/one") == "1"
         finally:
-            await asker.aclose()
             await store.close()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest_asyncio
 
 from doris_mcp_server import sandbox
-from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.clusters import Account, Caller, Cluster
 from doris_mcp_server.doris.driver import choose
 from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.doris.routes import Routes
@@ -25,7 +25,7 @@ async def context() -> AsyncIterator[Context]:
     engine = await sandbox.start("127.0.0.1", 0, "root", "", 200)
     account = Account(user="root", database="ssb")
     routes = routes_to(Cluster(frontends=(f"127.0.0.1:{engine.port}",), accounts={"default": account}))
-    yield Context(routes, Limits(LIMIT, 100, 1 << 20), "tester")
+    yield Context(routes, Limits(LIMIT, 100, 1 << 20), Caller("tester"))
     await routes.close(LIMIT)
     await engine.close()
 

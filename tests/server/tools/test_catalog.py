@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.clusters import Account, Caller, Cluster
 from doris_mcp_server.doris.ddl import mask_secrets
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import DorisUnavailable, InvalidArgument, QueryFailed
@@ -43,7 +43,7 @@ class Scripted:
 
 
 def scripted(database: str | None = None, **answers: Any) -> Any:
-    return Context(Scripted(database, **answers), LIMITS, "tester")  # type: ignore[arg-type]
+    return Context(Scripted(database, **answers), LIMITS, Caller("tester"))  # type: ignore[arg-type]
 
 
 async def test_catalogs(context: Context) -> None:
@@ -227,6 +227,6 @@ async def test_clusters_are_those_the_caller_may_ask(context: Context) -> None:
     closed = Cluster(name="b", frontends=("fe",), accounts={"x": Account(user="u")}, principals={"ann": "x"})
     routes = routes_to(context.routes.cluster(None).config, closed)
     for principal, names in (("tester", ["default"]), ("ann", ["default", "b"])):
-        answer = await call(Context(routes, LIMITS, principal), "list_clusters")
+        answer = await call(Context(routes, LIMITS, Caller(principal)), "list_clusters")
         assert [cluster["name"] for cluster in answer["clusters"]] == names
     await routes.close(LIMIT)

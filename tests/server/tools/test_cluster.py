@@ -13,7 +13,7 @@ import pytest_asyncio
 from pydantic import ValidationError
 
 from doris_mcp_server import sandbox
-from doris_mcp_server.clusters import Account, Cluster
+from doris_mcp_server.clusters import Account, Caller, Cluster
 from doris_mcp_server.doris.capabilities import Capabilities, Nodes
 from doris_mcp_server.doris.http.profiles import RecentQuery
 from doris_mcp_server.doris.pool import Limits
@@ -52,7 +52,7 @@ async def context() -> AsyncIterator[Context]:
     async with asyncio.timeout(LIMIT):
         while routes.cluster(None).capabilities is None:
             await asyncio.sleep(0.01)
-    yield Context(routes, LIMITS, "tester")
+    yield Context(routes, LIMITS, Caller("tester"))
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
     await routes.close(LIMIT)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from doris_mcp_server.clusters import Caller
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.errors import InvalidArgument, QueryFailed, QueryTimeout, StatementRefused
 from doris_mcp_server.tools import Context, by_name
@@ -61,7 +62,7 @@ async def test_timeout(context: Context) -> None:
     ("arguments", "words"), [({"max_rows": 101}, "at most 100"), ({"timeout_s": 31}, "at most 30")]
 )
 async def test_more_than_the_maximum(arguments: dict[str, Any], words: str) -> None:
-    context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    context = Context(NoDoris(), Limits(30, 100, 1000), Caller("tester"))  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match=words) as refused:
         await call(context, "execute_query", sql="SELECT 1", **arguments)
     assert refused.value.hint
@@ -101,7 +102,7 @@ async def test_arguments_that_are_none(arguments: dict[str, Any]) -> None:
     ],
 )
 async def test_refused_before_doris_is_asked(tool: str, sql: str) -> None:
-    context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    context = Context(NoDoris(), Limits(30, 100, 1000), Caller("tester"))  # type: ignore[arg-type]
     with pytest.raises(StatementRefused):
         await call(context, tool, sql=sql)
 
@@ -120,7 +121,7 @@ async def test_secrets_in_ddl_are_masked() -> None:
         async def query(self, sql: str, **rest: Any) -> Rows:
             return Rows([Column("x", "VARCHAR")], [("t", '"password" = "hunter2"', 7, None)], False, None, 1.0)
 
-    context = Context(Ddl(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    context = Context(Ddl(), Limits(30, 100, 1000), Caller("tester"))  # type: ignore[arg-type]
     masked = await call(context, "execute_query", sql="SHOW CREATE TABLE d.t")
     assert masked["rows"] == [("t", '"password" = "***"', 7, None)]
     plain = await call(context, "execute_query", sql="SELECT * FROM d.t")
@@ -129,7 +130,7 @@ async def test_secrets_in_ddl_are_masked() -> None:
 
 @pytest.mark.parametrize("sql", ["SHOW TABLES", "DESC t", "EXPLAIN SELECT 1"])
 async def test_only_a_query_can_be_explained(sql: str) -> None:
-    context = Context(NoDoris(), Limits(30, 100, 1000), "tester")  # type: ignore[arg-type]
+    context = Context(NoDoris(), Limits(30, 100, 1000), Caller("tester"))  # type: ignore[arg-type]
     with pytest.raises(StatementRefused, match="SELECT alone") as refused:
         await call(context, "explain_query", sql=sql)
     assert "execute_query" in str(refused.value.hint)
@@ -149,7 +150,7 @@ async def test_long_statements_run_too(context: Context) -> None:
 
 async def test_kept_results_are_each_callers_own(context: Context) -> None:
     results = ResultCache(seconds=3600, max_bytes=10_000)
-    ann, bob = (replace(context, principal=name, results=results) for name in ("ann", "bob"))
+    ann, bob = (replace(context, caller=Caller(name), results=results) for name in ("ann", "bob"))
     sql = "SELECT uuid()"
     first = await call(ann, "execute_query", sql=sql)
     again = await call(ann, "execute_query", sql=sql)

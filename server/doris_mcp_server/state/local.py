@@ -1,0 +1,182 @@
+"""The store of a lone host: a file of SQLite that all its workers, and the command line, share.
+
+It lies in DORIS_MCP_STATE_DIR and survives restarts; without that, where the server keeps what is gone when it ends.
+Every operation is one short transaction on a thread of its own, so none of them blocks the event loop.
+"""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import time as wall
+from typing import TypeVar
+
+from doris_mcp_server.errors import ConfigError, StoreUnavailable
+from doris_mcp_server.state import MOST, Grown
+
+FILE = "store.sqlite3"
+_BUSY = 2.0  # seconds another process may hold the file
+# `auto_vacuum` gives back what a flood of texts took, once they have expired.
+_SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS texts (
+    family TEXT, id TEXT, text TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (family, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS texts_until ON texts (until);
+CREATE TABLE IF NOT EXISTS members (
+    name TEXT, id TEXT, until REAL NOT NULL, PRIMARY KEY (name, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS buckets (
+    name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS since (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
+"""
+_FOREVER = 1e18  # seconds
+
+T = TypeVar("T")
+
+
+class LocalStore:
+    def __init__(self, directory: str = "") -> None:
+        """Raises: ConfigError where `directory` cannot be used. Empty: in memory, for this process only."""
+        path = Path(directory, FILE) if directory else None
+        try:
+            if path is not None:
+                path.touch(0o600)
+            self._db = sqlite3.connect(path or ":memory:", timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            self._db.executescript(_SCHEMA)
+            self._db.execute("INSERT OR IGNORE INTO since VALUES (1, ?)", (wall(),))
+            (self.since,) = self._db.execute("SELECT at FROM since").fetchone()
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(
+                f"the state of this host cannot be kept in {path}: {error}",
+                hint="give this user a directory it may write to, in DORIS_MCP_STATE_DIR",
+            ) from None
+        self._thread = ThreadPoolExecutor(1, "store")
+
+    async def get(self, name: str) -> str | None:
+        return await self._read(lambda db: _text(db, *_split(name)))
+
+    async def find(self, family: str) -> dict[str, str]:
+        query = "SELECT id, text FROM texts WHERE family = ? AND until > ? ORDER BY id LIMIT ?"
+        return await self._read(lambda db: dict(db.execute(query, (family, wall(), MOST)).fetchall()))
+
+    async def put(
+        self, name: str, text: str, ttl: float | None = None, *, unless: str | None = None, durable: bool = False
+    ) -> bool:
+        def write(db: sqlite3.Connection) -> bool:
+            if unless is not None and _text(db, *_split(name)) == unless:
+                return False
+            _keep(db, name, text, ttl)
+            return True
+
+        return await self._write(write)
+
+    async def swap(
+        self, name: str, text: str, instead_of: str | None, ttl: float | None = None, *, durable: bool = False
+    ) -> bool:
+        def write(db: sqlite3.Connection) -> bool:
+            found = _text(db, *_split(name))
+            if found != instead_of:
+                return found == text
+            _keep(db, name, text, ttl)
+            return True
+
+        return await self._write(write)
+
+    async def take(self, name: str, *, durable: bool = False) -> str | None:
+        def remove(db: sqlite3.Connection) -> str | None:
+            found = _text(db, *_split(name))
+            db.execute("DELETE FROM texts WHERE family = ? AND id = ?", _split(name))
+            return found
+
+        return await self._write(remove)
+
+    async def grow(self, name: str, until: Mapping[str, float], *, durable: bool = False) -> None:
+        add = (
+            "INSERT INTO members VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET until = excluded.until WHERE excluded.until > until"
+        )
+
+        def write(db: sqlite3.Connection) -> None:
+            if db.executemany(add, [(name, id, end) for id, end in until.items()]).rowcount > 0:
+                db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, secrets.token_hex(8)))
+            db.execute("DELETE FROM members WHERE until <= ?", (wall(),))
+
+        await self._write(write)
+
+    async def grown(self, name: str, mark: str | None) -> Grown | None:
+        def read(db: sqlite3.Connection) -> Grown | None:
+            row = db.execute("SELECT mark FROM marks WHERE name = ?", (name,)).fetchone()
+            current = row[0] if row else ""
+            if current == mark:
+                return None
+            query = "SELECT id, until FROM members WHERE name = ? AND until > ?"
+            return Grown(current, dict(db.execute(query, (name, wall())).fetchall()))
+
+        return await self._read(read)
+
+    async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
+        def write(db: sqlite3.Connection) -> tuple[int, float]:
+            now = wall()
+            row = db.execute("SELECT level, at FROM buckets WHERE name = ?", (name,)).fetchone()
+            level, at = row or (float(burst), now)
+            level = min(float(burst), level + max(now - at, 0.0) * rate)
+            given = min(wanted, int(level))
+            db.execute(
+                "INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?)", (name, level - given, now, now + burst / rate)
+            )
+            db.execute("DELETE FROM buckets WHERE until <= ?", (now,))
+            return given, 0.0 if given else (1 - level) / rate
+
+        return await self._write(write)
+
+    async def ping(self) -> None:
+        await self._read(lambda db: db.execute("SELECT 1").fetchone())
+
+    async def watch(self) -> None:
+        """The workers of one host hear each other over the bus, and their store never moves."""
+
+    async def close(self) -> None:
+        self._thread.submit(self._db.close)
+        self._thread.shutdown(wait=False)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._run("BEGIN", work)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._run("BEGIN IMMEDIATE", work)
+
+    async def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        def transaction() -> T:
+            with self._db:
+                self._db.execute(begin)
+                return work(self._db)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(
+                f"this host's state cannot be read or written: {error}",
+                hint="look at DORIS_MCP_STATE_DIR: its disk, its owner",
+            ) from None
+
+
+def _split(name: str) -> tuple[str, str]:
+    family, _, id = name.partition("/")
+    return family, id
+
+
+def _text(db: sqlite3.Connection, family: str, id: str) -> str | None:
+    query = "SELECT text FROM texts WHERE family = ? AND id = ? AND until > ?"
+    row = db.execute(query, (family, id, wall())).fetchone()
+    return row[0] if row else None
+
+
+def _keep(db: sqlite3.Connection, name: str, text: str, ttl: float | None) -> None:
+    now = wall()
+    until = _FOREVER if ttl is None else now + ttl
+    db.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?)", (*_split(name), text, until))
+    db.execute("DELETE FROM texts WHERE until <= ?", (now,))
