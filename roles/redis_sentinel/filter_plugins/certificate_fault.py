@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 AS_TEXT = "give the text itself, for example with lookup('ansible.builtin.file', '{}')"
-ISSUE = "issue one as docs/operations.md shows under Certificates of the store"
+ISSUE = "issue one as docs/operations.md shows, Certificates of the store"
 
 
 class Fault(Exception):
