@@ -71,6 +71,12 @@ class Set:
             sentinel down-after-milliseconds fleet 3000
             sentinel failover-timeout fleet 10000""", "--sentinel")  # fmt: skip
 
+    def followed(self) -> bool:
+        """Whether both replicas follow the first node."""
+        with contextlib.suppress(OSError):
+            return len(MODULE.online_replicas(self.fleet.info(NODES["redis-1"]))) == 2
+        return False
+
     def look(self) -> dict[str, Any]:
         return dict(MODULE.look(self.fleet))
 
@@ -105,6 +111,8 @@ def nodes(tmp_path: Path) -> Iterator[Set]:
     try:
         for name in NODES:
             made.start_redis(name)
+        # A Sentinel that has not found the replicas at its first look does so ten seconds later.
+        eventually(made.followed)
         for name in NODES:
             made.start_sentinel(name)
         made.whole("redis-1")

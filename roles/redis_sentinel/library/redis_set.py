@@ -19,6 +19,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 ANSWER_SECONDS = 2.0
@@ -44,11 +45,10 @@ class Undone(Exception):
 class Door:
     """A connection to one Redis or Sentinel, in its own protocol (RESP2)."""
 
-    def __init__(self, host: str, port: int, ca: str, login: list[str]) -> None:
+    def __init__(self, host: str, port: int, ca: str) -> None:
         plain = socket.create_connection((host, port), ANSWER_SECONDS)
         self._socket = ssl.create_default_context(cafile=ca).wrap_socket(plain, server_hostname=host) if ca else plain
         self._answers = self._socket.makefile("rb")
-        self.ask("AUTH", *login)
 
     def ask(self, *words: str | int) -> Any:
         """The answer: text, number, list or None. Raises Refused, or OSError when nothing can be heard."""
@@ -78,6 +78,7 @@ class Door:
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def close(self) -> None:
+        self._answers.close()
         self._socket.close()
 
 
@@ -88,16 +89,16 @@ class Fleet:
         self.access = access
         self.nodes: dict[str, str] = {node["address"]: node["name"] for node in access["nodes"]}
 
-    @contextlib.contextmanager
-    def redis(self, address: str) -> Iterator[Door]:
-        door = Door(address, self.access["redis_port"], self.access["ca"], ["admin", self.access["admin_password"]])
-        with contextlib.closing(door):
-            yield door
+    def redis(self, address: str) -> AbstractContextManager[Door]:
+        return self._door(address, self.access["redis_port"], "admin", self.access["admin_password"])
+
+    def sentinel(self, address: str) -> AbstractContextManager[Door]:
+        return self._door(address, self.access["sentinel_port"], self.access["sentinel_password"])
 
     @contextlib.contextmanager
-    def sentinel(self, address: str) -> Iterator[Door]:
-        door = Door(address, self.access["sentinel_port"], self.access["ca"], [self.access["sentinel_password"]])
-        with contextlib.closing(door):
+    def _door(self, address: str, port: int, *login: str) -> Iterator[Door]:
+        with contextlib.closing(Door(address, port, self.access["ca"])) as door:
+            door.ask("AUTH", *login)
             yield door
 
     def named(self, address: str) -> str:

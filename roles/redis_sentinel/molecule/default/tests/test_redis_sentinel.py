@@ -97,7 +97,8 @@ def test_the_application_is_confined_to_its_prefix_and_its_commands(app: Any, pr
 def test_the_application_may_do_what_its_store_needs(app: Any, primary: str) -> None:
     needed = """del doris-mcp:s doris-mcp:h doris-mcp:z doris-mcp:n | set doris-mcp:s 1 PX 60000 NX | get doris-mcp:s
         | mget doris-mcp:s doris-mcp:h | exists doris-mcp:s | pexpire doris-mcp:s 50000 GT | pttl doris-mcp:s
-        | incr doris-mcp:n | incrby doris-mcp:n 1 | hset doris-mcp:h f v | hget doris-mcp:h f | hgetall doris-mcp:h | hvals doris-mcp:h
+        | incr doris-mcp:n | incrby doris-mcp:n 1 | hset doris-mcp:h f v | hget doris-mcp:h f | hgetall doris-mcp:h
+        | hmget doris-mcp:h f | hvals doris-mcp:h
         | hdel doris-mcp:h f | zadd doris-mcp:z 1 m | zrangebyscore doris-mcp:z 0 2 | zremrangebyscore doris-mcp:z 0 0
         | zrem doris-mcp:z m | publish doris-mcp:channel x | watch doris-mcp:s | multi | discard | unwatch | multi
         | exec | wait 1 1000 | time | role | info server | ping | client setname app | script load 'return 1'
