@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .plugins import ROLES, plugin
+from .plugins import ROLES, ROOT, imported, plugin
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_the_real_roles_declare_what_the_lab_sets() -> None:
 
 
 def test_a_table_has_its_columns_aligned() -> None:
-    as_table = plugin("doris_mcp/filter_plugins/as_table.py").as_table
+    as_table = imported(ROOT / "ansible/playbooks/filter_plugins/as_table.py").as_table
     assert as_table([{"host": "app-1", "ready": "yes"}, {"host": "a", "ready": 0}]) == [
         "host  | ready",
         "app-1 | yes",

@@ -17,7 +17,7 @@ import orjson
 
 from doris_mcp_server.config import load
 
-from ..server.conftest import modern
+from .calls import VERSIONS
 
 ROUNDS = 41
 CALLS = 2_000
@@ -28,10 +28,26 @@ ECHO = {"DORIS_MCP_TEST_FIXTURES": "echo"}
 
 async def seconds(asgi: Any, token: str | None) -> float:
     """CPU seconds of one request."""
-    asking = modern("tools/call", {"name": "echo", "arguments": {"text": "hello"}})
-    body = orjson.dumps(asking["json"])
-    headers = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body))}
-    headers |= asking["headers"] | ({"authorization": f"Bearer {token}"} if token else {})
+    meta = {
+        "protocolVersion": VERSIONS["modern"],
+        "clientInfo": {"name": "bench", "version": "1"},
+        "clientCapabilities": {},
+    }
+    params = {
+        "name": "echo",
+        "arguments": {"text": "hello"},
+        "_meta": {f"io.modelcontextprotocol/{name}": value for name, value in meta.items()},
+    }
+    body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    headers = {
+        "host": "localhost",
+        "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "mcp-protocol-version": VERSIONS["modern"],
+        "mcp-method": "tools/call",
+        "mcp-name": "echo",
+    } | ({"authorization": f"Bearer {token}"} if token else {})
     scope: MutableMapping[str, Any] = {
         "type": "http",
         "method": "POST",

@@ -1,4 +1,4 @@
-"""What a lab keeps on disk: keys, ssh configuration, known hosts, throw-away secrets."""
+"""What a lab keeps on disk: keys, ssh configuration, known hosts, throw-away secrets, certificates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
+import certificates
 from hosts import HOSTS, Lab
 from podman import LabError
 
@@ -51,7 +52,7 @@ def key_pair(path: Path, comment: str) -> str:
 
 
 def write_files(lab: Lab) -> tuple[str, dict[str, str]]:
-    """Keys, ssh_config, known_hosts, throw-away secrets; returns the user's and the hosts' public keys."""
+    """Keys, ssh_config, known_hosts, secrets, certificates; returns the user's and the hosts' public keys."""
     lab.dir.mkdir(parents=True, exist_ok=True)
     user_key = key_pair(lab.dir / "id_ed25519", f"deploy@{lab.name}")
     host_keys = {h.name: key_pair(lab.dir / "hosts" / h.name, h.name) for h in HOSTS}
@@ -64,6 +65,7 @@ def write_files(lab: Lab) -> tuple[str, dict[str, str]]:
         values = {k: secrets.token_urlsafe(n) if n else secrets.token_hex(32) for k, n in SECRETS.items()}
         lines = [f'{name}: "{value}"\n' for name, value in values.items()]
         write_file(vault, f"---\n# Throw-away secrets of the lab {lab.name}.\n{''.join(lines)}", 0o600)
+    certificates.ensure(lab, "redis")
     return user_key, host_keys
 
 
