@@ -78,6 +78,8 @@ async def main() -> int:
 
     known = App(load(environ=ECHO | {"DORIS_MCP_TOKEN_KEY": KEY}, serving=False))
     nobody = App(load(environ=ECHO, serving=False))
+    for app in (known, nobody):
+        await app.start()
     token, _ = await known.verifier.tokens.issue("ann", ("catalog:read", "query:execute"), None)
     with_token, without = [], []
     for _ in range(ROUNDS):  # side by side: whatever else the machine does, it does to both
