@@ -23,7 +23,7 @@ ROUNDS = 41
 CALLS = 2_000
 ASKED = 0.15  # of the request, at most
 KEY = "ab" * 32
-ECHO = {"DORIS_MCP_TEST_FIXTURES": "echo"}
+ECHO = {"DORIS_MCP_TEST_FIXTURES": "echo", "LOG_LEVEL": "WARNING"}
 
 
 async def seconds(asgi: Any, token: str | None) -> float:
