@@ -243,8 +243,10 @@ class Load:
                     while frame is not None:
                         for message in frame:
                             last = last or "id" in message
-                            if (name := subscription(message)) not in request.ids:
-                                request.ids.append(name)
+                            # What a session's stream brings is for all of its kind, and names nobody.
+                            name = subscription(message) if request.era == "modern" else message.get("id")
+                            if name is not None and str(name) not in request.ids:
+                                request.ids.append(str(name))
                         frame = await _frame(response)
                 finally:
                     self._listening.discard(limit)
