@@ -9,8 +9,8 @@ from .fleet import Fleet
 from .shared import LATEST, absence, accident, revocations
 from .store import FAULTS
 
-# A TLS connection of redis-py to a primary that stands still is left with answers unread, and asyncio says so when it is
-# collected: here, where it is ignored, and not in somebody else's test.
+# A TLS connection of redis-py to a primary that stands still is left with answers unread, and asyncio says so when it
+# is collected: here, where it is ignored, and not in somebody else's test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
