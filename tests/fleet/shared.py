@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from doris_mcp_server.auth import GRACE
-from doris_mcp_server.auth.opaque import Tokens
+from doris_mcp_server.auth.opaque import REVOKED
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.shared import Shared
 
@@ -148,7 +148,7 @@ async def absence(fleet: Fleet) -> Absence:
         await eyes.until(token, [401], LIMIT)
         for _ in range(20):
             revived += 200 in await eyes.see(bad)
-        await _forgotten(tokens, revoked.id)
+        await _put_back(shared, revoked.id)
     return Absence(served, seen, back, revived)
 
 
@@ -172,10 +172,10 @@ async def _answers(shared: Shared) -> None:
                 continue
 
 
-async def _forgotten(tokens: Tokens, id: str) -> None:
-    """Return when the workers have put the revocation back and removed the record that was restored."""
+async def _put_back(shared: Shared, id: str) -> None:
+    """Return when the workers have put the revocation back."""
     async with asyncio.timeout(LIMIT):
-        while await tokens.get(id) is not None:
+        while (grown := await shared.store.grown(REVOKED, None)) is None or id not in grown.until:
             await asyncio.sleep(0.05)
 
 

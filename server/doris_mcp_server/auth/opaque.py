@@ -190,8 +190,8 @@ class Tokens:
         self._bus.publish(DENIED, {"until": until})
 
     async def forget(self, id: str) -> None:
-        """Remove the record of a token that is denied."""
-        await self._store.take(f"{FAMILY}/{id}", durable=True)
+        """Remove the record of a token that is denied, which alone is what counts."""
+        await self._store.take(f"{FAMILY}/{id}")
         await self._store.take(f"{USED}/{id}")
 
     def bound(self, record: Token) -> Bound | None:
