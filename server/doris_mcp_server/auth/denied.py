@@ -4,7 +4,6 @@ A revocation is pushed to every worker, and looked for once a second besides. Wh
 a FLUSHALL, a restored backup), the workers that know it put it back.
 """
 
-import asyncio
 import contextlib
 import math
 import time
