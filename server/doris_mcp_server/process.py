@@ -32,6 +32,7 @@ from doris_mcp_server.observe.past import fold
 from doris_mcp_server.report import Report
 from doris_mcp_server.slot import BACKOFF, Slot
 from doris_mcp_server.sockets import listening_sockets, shared_out
+from doris_mcp_server.state import prepare_store
 from doris_mcp_server.watch import TICK, Watch, turning
 
 EXTRA = 5.0  # seconds beyond the drain limit, which the workers keep by themselves, until what is left is killed
@@ -334,6 +335,7 @@ def serve(settings: Settings) -> int:
                 "ctl_socket": settings.ctl_socket or str(Path(runtime) / "ctl.sock"),
             }
         )
+        prepare_store(settings)
         event(
             "listening",
             address=address,

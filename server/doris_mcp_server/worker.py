@@ -25,6 +25,7 @@ from doris_mcp_server.centre.copy import freshen
 from doris_mcp_server.config import Settings
 from doris_mcp_server.connection import Connection
 from doris_mcp_server.doris.driver import choose
+from doris_mcp_server.errors import ServerError
 from doris_mcp_server.observe import event, flush_logs
 from doris_mcp_server.server import Server
 
@@ -233,5 +234,9 @@ def preload(settings: Settings) -> None:
 def main(settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int) -> int:
     """The life of a worker process, begun by the supervisor's fork; its exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # reloading is the supervisor's
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(settings, drained, control, sockets, slot))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_main(settings, drained, control, sockets, slot))
+    except ServerError as error:
+        event("this worker cannot start", level=logging.ERROR, reason=error.message, fix=error.hint)
+        return 1

@@ -420,6 +420,34 @@ async def test_a_port_in_use_is_one_line_with_the_fix(capfd: pytest.CaptureFixtu
     assert "Traceback" not in stderr.decode()
 
 
+async def test_a_state_directory_that_cannot_be_used_is_one_line_with_the_fix(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "doris_mcp_server", "--transport", "http", "--port", "0"),
+        env=os.environ | {"DORIS_MCP_STATE_DIR": str(tmp_path / "missing")},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert f"cannot be kept in {tmp_path}/missing" in stderr.decode() and "fix: " in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_workers_that_cannot_open_the_state_say_why_and_start_once_they_can(
+    launch: Launch, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    async with launch(DORIS_MCP_STATE_DIR=str(state)) as server:
+        away = state.rename(tmp_path / "away")
+        server.signal(signal.SIGHUP)
+        line = await server.said("this worker cannot start")
+        assert f"cannot be kept in {state}" in line["reason"] and "exception" not in line
+        await server.said("reload failed")
+        away.rename(state)
+        server.signal(signal.SIGHUP)
+        await server.said("reloaded")
+
+
 # -- under systemd -------------------------------------------------------------------------------------------
 
 

@@ -123,6 +123,14 @@ def open_store(settings: Settings, bus: Bus | None = None) -> Store:
     return LocalStore(state_directory(settings))
 
 
+def prepare_store(settings: Settings) -> None:
+    """Have what workers that start at once would each make. Raises: ConfigError, as they would."""
+    if not settings.redis_url:
+        from doris_mcp_server.state.local import prepare
+
+        prepare(state_directory(settings))
+
+
 def state_directory(settings: Settings) -> str:
     """Where a lone host keeps its state; empty: in the memory of one process."""
     return settings.state_dir or os.environ.get("STATE_DIRECTORY", "").split(":")[0] or settings.runtime_dir

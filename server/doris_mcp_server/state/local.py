@@ -19,11 +19,13 @@ from doris_mcp_server.state import MOST, Grown, counted
 
 FILE = "store.sqlite3"
 _BUSY = 2.0  # seconds another process may hold the file
+_MAKING = 20.0  # seconds it may do so while this one opens it: who makes it waits for the disk a few times
+_VERSION = 1  # of the tables, which only ever grow: a release finds what it knows in what a newer one made
 # `auto_vacuum` gives back what a flood of texts took, once they have expired.
-_SCHEMA = """
-PRAGMA auto_vacuum = INCREMENTAL;
+_SCHEMA = f"""
+PRAGMA auto_vacuum = FULL;
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS texts (
     family TEXT, id TEXT, text TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (family, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS texts_until ON texts (until);
@@ -33,6 +35,9 @@ CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, mark TEXT NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS buckets (
     name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS since (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
+INSERT OR IGNORE INTO since VALUES (1, (julianday('now') - 2440587.5) * 86400);
+PRAGMA user_version = {_VERSION};
+COMMIT;
 """
 _FOREVER = 1e18  # seconds
 
@@ -43,19 +48,8 @@ class LocalStore:
     def __init__(self, directory: str = "") -> None:
         """Raises: ConfigError where `directory` cannot be used. Empty: in memory, for this process only."""
         self.operations: Counter[tuple[str, str]] = Counter()
-        path = Path(directory, FILE) if directory else None
-        try:
-            if path is not None:
-                path.touch(0o600)
-            self._db = sqlite3.connect(path or ":memory:", timeout=_BUSY, isolation_level=None, check_same_thread=False)
-            self._db.executescript(_SCHEMA)
-            self._db.execute("INSERT OR IGNORE INTO since VALUES (1, ?)", (wall(),))
-            (self.since,) = self._db.execute("SELECT at FROM since").fetchone()
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(
-                f"the state of this host cannot be kept in {path}: {error}",
-                hint="give this user a directory it may write to, in DORIS_MCP_STATE_DIR",
-            ) from None
+        self._db = _open(directory)
+        (self.since,) = self._db.execute("SELECT at FROM since").fetchone()
         self._thread = ThreadPoolExecutor(1, "store")
 
     @counted
@@ -151,8 +145,8 @@ class LocalStore:
         """The workers of one host hear each other over the bus, and their store never moves."""
 
     async def close(self) -> None:
-        self._thread.submit(self._db.close)
-        self._thread.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._run("BEGIN", work)
@@ -173,6 +167,29 @@ class LocalStore:
                 f"this host's state cannot be read or written: {error}",
                 hint="look at DORIS_MCP_STATE_DIR: its disk, its owner",
             ) from None
+
+
+def prepare(directory: str) -> None:
+    """Make the file, before several processes that start at once would. Raises: ConfigError."""
+    _open(directory).close()
+
+
+def _open(directory: str) -> sqlite3.Connection:
+    path = Path(directory, FILE) if directory else None
+    try:
+        if path is not None:
+            path.touch(0o600)
+        db = sqlite3.connect(path or ":memory:", timeout=_MAKING, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous = NORMAL")
+        if db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}")
+        return db
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"the state of this host cannot be kept in {path}: {error}",
+            hint="give this user a directory it may write to, in DORIS_MCP_STATE_DIR",
+        ) from None
 
 
 def _split(name: str) -> tuple[str, str]:

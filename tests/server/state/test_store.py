@@ -1,6 +1,7 @@
 """What every store does, wherever it keeps things: in memory, in a file, in Redis."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -187,6 +188,37 @@ async def test_a_directory_that_cannot_be_used_and_a_file_that_breaks_are_typed_
         await store.get("token/t")
     await store.ping()
     await store.close()
+
+
+async def test_whoever_opens_a_file_that_another_is_making_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_module, "_BUSY", 0.0)  # for the operations, not for this
+    maker = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    maker.execute("BEGIN EXCLUSIVE")
+    opening = asyncio.create_task(asyncio.to_thread(LocalStore, str(tmp_path)))
+    assert (await asyncio.wait({opening}, timeout=0.3))[1] == {opening}
+    maker.close()
+    await (await opening).close()
+
+
+async def test_a_closed_store_leaves_one_file(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    await store.put("token/t", "x")
+    await store.close()
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+async def test_a_file_gives_back_what_has_expired(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    for number in range(20):
+        await store.put(f"token/{number}", "x" * 100_000, 0.5 if number else None)
+    async with asyncio.timeout(LIMIT):
+        while len(await store.find("token")) > 1:
+            await asyncio.sleep(0.05)
+    await store.put("token/last", "x")
+    await store.close()
+    assert (tmp_path / FILE).stat().st_size < 300_000
 
 
 def test_settings_say_which_store_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
