@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import sys
@@ -223,8 +222,6 @@ def test_a_backup_brings_back_what_was_deleted(hosts: dict[str, Any], app: Any, 
         assert host.check_output(f"{CLI} redis get doris-mcp:kept:199") == "value 199"
         assert host.check_output(f"{CLI} redis exists doris-mcp:later") == "0"
     app.set("doris-mcp:after", "y")
-    assert deploy().changed == set()
-    shutil.rmtree(tmp_path)
 
 
 def test_each_replica_makes_a_backup_a_day_and_keeps_seven(hosts: dict[str, Any]) -> None:

@@ -85,6 +85,10 @@ def answer(client: Any, command: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def test_what_was_written_before_tls_was_turned_on_is_still_there(app: Any, primary: str) -> None:
+    assert app.get("doris-mcp:before-tls") == "x"
+
+
 def test_the_application_is_confined_to_its_prefix_and_its_commands(app: Any, primary: str) -> None:
     refused = """flushall | flushdb | keys * | scan 0 | dbsize | randomkey | config get dir | shutdown | save
         | replicaof no one | debug sleep 0 | acl list | client list | client kill type normal | bgrewriteaof | monitor
