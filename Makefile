@@ -53,10 +53,10 @@ types: deps-python ## mypy, strict
 	mypy -p tests.bench -p tests.fleet
 
 unit: deps-redis deps-python ## the tests that need no container
-	@pytest tests/server tests/ansible
+	@pytest -n 2 --dist worksteal tests/server tests/ansible
 
 integration: deps-redis deps-nginx deps-mariadb deps-chromium deps-python deps-node deps-clients ## clients people use, and bad input byte by byte, against one local server
-	@pytest tests/integration
+	@pytest -n 2 --dist loadfile tests/integration
 
 conformance: deps-nginx deps-python deps-node ## the official MCP conformance suite, against two workers behind nginx
 	@pytest -rP tests/conformance

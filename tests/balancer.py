@@ -9,7 +9,6 @@ import getpass
 import os
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import jinja2
 import yaml
 
 from .conftest import LIMIT
+from .ports import free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,9 +30,7 @@ async def balancing(
 
     `in_turn` asks the members strictly one after the other, so that no two requests of a client meet the same one.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = directory / "nginx.conf"
     config.write_text(_rendered(directory, port, members, in_turn, variables), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(

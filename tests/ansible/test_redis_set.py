@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from ..conftest import LIMIT
-from ..redis_server import PASSWORD, daemon, free_port
+from ..ports import free_port
+from ..redis_server import PASSWORD, daemon
 from .plugins import plugin
 
 MODULE = plugin("redis_sentinel/library/redis_set.py")

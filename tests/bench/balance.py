@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..ports import free_port
 from .calls import ECHO, LIST, Target
-from .databases import free_port, listens, running
+from .databases import listens, running
 from .load import connected
 from .systems import TOKEN, Running, System, started
 

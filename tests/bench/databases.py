@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..ports import free_port
 from .environments import NotMeasured
 
 LIMIT = 60.0  # seconds a database may take to start
@@ -59,13 +60,6 @@ def disguised(folder: Path) -> Iterator[dict[str, str]]:
 def end_in_order() -> None:
     """From here on SIGTERM ends this process as Ctrl-C does: every server it started is ended first."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

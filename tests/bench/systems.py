@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..ports import free_port
 from .answers import Unreadable
 from .calls import ECHO, ERAS, LIST, QUERY, QUERY_IN_PUBLIC, Call, Target
-from .databases import free_port, running
+from .databases import running
 from .environments import ROOT
 from .load import WrongAnswer, ask
 

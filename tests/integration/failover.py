@@ -12,9 +12,10 @@ from subprocess import Popen
 
 from doris_mcp_server.doris.driver import Name
 
-from ..bench.databases import free_port, listens, running
+from ..bench.databases import listens, running
 from ..conftest import TOKEN, serving
 from ..fleet.load import SHORT, Load, Report
+from ..ports import free_port
 from .asking import Told, ask
 from .house import Server, until
 

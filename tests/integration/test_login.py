@@ -31,8 +31,9 @@ from ..balancer import balancing
 from ..browser import Page, browsing
 from ..certificate import make_certificate
 from ..conftest import LIMIT, Running, end, serving
+from ..ports import free_port
 from ..redis_server import PASSWORD as REDIS_PASSWORD
-from ..redis_server import answers, daemon, free_port
+from ..redis_server import answers, daemon
 from ..server.conftest import legacy, modern
 from ..server.oauth.conftest import Proof
 

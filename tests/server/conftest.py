@@ -13,7 +13,8 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.state import Store, open_store
 
 from ..conftest import LIMIT, TOKEN, Launch, Running, serving
-from ..redis_server import PASSWORD, answers, daemon, free_port
+from ..ports import free_port
+from ..redis_server import PASSWORD, answers, daemon
 
 __all__ = ["LIMIT", "META", "MODERN", "TOKEN", "Launch", "Running", "legacy", "modern", "serving"]
 

@@ -13,7 +13,8 @@ from doris_mcp_server import ctl
 from doris_mcp_server.answers import CANCELLED
 
 from ..echoes import messages, wait
-from ..redis_server import PASSWORD, answers, daemon, free_port
+from ..ports import free_port
+from ..redis_server import PASSWORD, answers, daemon
 from .conftest import LIMIT, TOKEN, Running, legacy, modern, serving
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

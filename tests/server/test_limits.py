@@ -18,7 +18,8 @@ from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 
 from ..echoes import ECHO, messages
-from ..redis_server import PASSWORD, answers, daemon, free_port
+from ..ports import free_port
+from ..redis_server import PASSWORD, answers, daemon
 from .conftest import LIMIT, Running, legacy, modern, serving
 
 TOKEN_KEY = "ab" * 32

@@ -15,7 +15,8 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.sessions.records import Records
 from doris_mcp_server.state import open_store
 
-from ..redis_server import PASSWORD, answers, daemon, free_port
+from ..ports import free_port
+from ..redis_server import PASSWORD, answers, daemon
 from .conftest import LIMIT, Running, legacy, serving
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

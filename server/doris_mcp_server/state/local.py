@@ -35,9 +35,7 @@ CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, mark TEXT NOT NULL) WIT
 CREATE TABLE IF NOT EXISTS buckets (
     name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS since (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
-INSERT OR IGNORE INTO since VALUES (1, (julianday('now') - 2440587.5) * 86400);
 PRAGMA user_version = {_VERSION};
-COMMIT;
 """
 _FOREVER = 1e18  # seconds
 
@@ -183,6 +181,8 @@ def _open(directory: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         if db.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
             db.executescript(_SCHEMA)
+            db.execute("INSERT OR IGNORE INTO since VALUES (1, ?)", (wall(),))
+            db.execute("COMMIT")
         db.execute(f"PRAGMA busy_timeout = {_BUSY * 1000:.0f}")
         return db
     except (OSError, sqlite3.Error) as error:

@@ -166,7 +166,10 @@ async def test_the_last_known_ring_goes_on_and_outlives_a_restart_without_a_stor
     assert ring.keys[1].secret.hex() not in (tmp_path / "keys").read_text()
 
 
-@pytest.mark.parametrize("text", [b"", b"1.", b"\xff\xff", b"2.AAAA", wrap(Ring(5), "cd" * 32).encode()])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"1.", b"\xff\xff", b"2.AAAA", pytest.param(wrap(Ring(5), "cd" * 32).encode(), id="under another key")],
+)
 async def test_a_file_that_is_not_ours_is_left_alone(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(text)
     rotation = following(FLEET.model_copy(update={"runtime_dir": str(tmp_path)}), LocalStore())
@@ -202,7 +205,12 @@ async def test_a_store_that_lost_the_ring_gets_it_back(clock: Clock, older: bool
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("2.AAAA", "format 2"), (wrap(Ring(9), "cd" * 32), "DORIS_MCP_TOKEN_KEY"), ("", "format"), ("1.!", "not sealed")],
+    [
+        ("2.AAAA", "format 2"),
+        pytest.param(wrap(Ring(9), "cd" * 32), "DORIS_MCP_TOKEN_KEY", id="under another key"),
+        ("", "format"),
+        ("1.!", "not sealed"),
+    ],
 )
 async def test_a_ring_that_cannot_be_read_keeps_a_new_worker_from_being_ready_and_no_other(
     clock: Clock, text: str, words: str

@@ -15,7 +15,7 @@ from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable
 from doris_mcp_server.sandbox.endpoint import Sandbox
 from doris_mcp_server.sandbox.options import Options
 
-from ...redis_server import free_port
+from ...ports import free_port
 
 ANN = Account(user="ann", password="ann's password", database="a database that is not there")
 

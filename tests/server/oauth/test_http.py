@@ -16,7 +16,7 @@ from doris_mcp_server.sandbox.endpoint import Sandbox
 from doris_mcp_server.sandbox.options import Options
 
 from ...conftest import LIMIT, Running, serving
-from ...redis_server import free_port
+from ...ports import free_port
 from ..conftest import modern
 from .conftest import CALLBACK, KEY, Proof, inputs_of
 

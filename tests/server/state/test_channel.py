@@ -18,7 +18,8 @@ from doris_mcp_server.state.bus import LISTENING, Bus
 from doris_mcp_server.state.channel import Channel
 from doris_mcp_server.state.primary import Primary
 
-from ...redis_server import PASSWORD, answers, daemon, free_port, watched
+from ...ports import free_port
+from ...redis_server import PASSWORD, answers, daemon, watched
 from ..conftest import LIMIT
 
 NAME = "doris-mcp:events"

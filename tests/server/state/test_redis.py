@@ -25,7 +25,8 @@ from doris_mcp_server.state import primary as primary_module
 from doris_mcp_server.state.bus import LISTENING, Bus
 from doris_mcp_server.state.redis import RedisStore
 
-from ...redis_server import PASSWORD, answers, daemon, free_port
+from ...ports import free_port
+from ...redis_server import PASSWORD, answers, daemon
 from ..conftest import LIMIT
 
 ACL = Path(__file__).parents[3] / "templates/redis_sentinel/users.acl.j2"
