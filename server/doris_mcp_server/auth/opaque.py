@@ -16,8 +16,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-from pydantic import ValidationError
-
 from doris_mcp_server.clusters import Bound
 from doris_mcp_server.errors import StoreUnavailable
 from doris_mcp_server.keys.vault import decrypt, encrypt
@@ -135,7 +133,7 @@ class Tokens:
             expires=None if ttl is None else now + ttl,
             audience=audience,
             hash=keyed_hash(self._key, token),
-            account=None if bound is None else seal_account(bound, self._key, id),
+            account=None if bound is None else seal_account(bound, self._key, _purpose(id)),
             client=client,
             grant=grant,
         )
@@ -199,8 +197,8 @@ class Tokens:
         if record.account is None:
             return None
         try:
-            return Bound.model_validate_json(decrypt(record.account, self._key, _purpose(record.id)))
-        except (ValueError, ValidationError):
+            return open_account(record.account, self._key, _purpose(record.id))
+        except ValueError:
             raise StoreUnavailable(
                 f"the account of token {record.id} was not encrypted under this DORIS_MCP_TOKEN_KEY",
                 hint="give every host the same key, or revoke the token and issue anew",
@@ -215,9 +213,14 @@ class Tokens:
         return {id: Use(**json.loads(text)) for id, text in (await self._store.find(USED)).items()}
 
 
-def seal_account(bound: Bound, token_key: str, id: str) -> str:
-    """A Doris account as the record of the token `id` keeps it."""
-    return encrypt(bound.model_dump_json().encode(), token_key, _purpose(id))
+def seal_account(bound: Bound, token_key: str, purpose: str) -> str:
+    """A Doris account as the store may have it."""
+    return encrypt(bound.model_dump_json().encode(), token_key, purpose)
+
+
+def open_account(text: str, token_key: str, purpose: str) -> Bound:
+    """What `seal_account` was given. ValueError where it was not, under this key and purpose."""
+    return Bound.model_validate_json(decrypt(text, token_key, purpose))
 
 
 def _purpose(id: str) -> str:

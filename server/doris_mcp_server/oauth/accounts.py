@@ -1,4 +1,4 @@
-"""The user's own Doris account: whether Doris lets it in, and how it lies in the store.
+"""The user's own Doris account: whether Doris lets it in.
 
 Whoever finds the login page can try passwords: each try costs a permit, of the one who asks and of the account.
 """
@@ -10,7 +10,6 @@ from typing import Final
 from doris_mcp_server.clusters import Account, Bound
 from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable
-from doris_mcp_server.keys.vault import decrypt, encrypt
 from doris_mcp_server.oauth.messages import Refused
 from doris_mcp_server.state import Store
 
@@ -29,16 +28,6 @@ def principal(bound: Bound) -> str:
     """The caller's name: `user@cluster`. Like no operator's, and like no other issuer's, which have a colon."""
     user = bound.account.user.replace("%", "%25").replace(":", "%3A")
     return f"{user}@{bound.cluster}"
-
-
-def sealed(bound: Bound, token_key: str, purpose: str) -> str:
-    """An account as the store may have it."""
-    return encrypt(bound.model_dump_json().encode(), token_key, purpose)
-
-
-def opened(text: str, token_key: str, purpose: str) -> Bound:
-    """What `sealed` was given. ValueError where it was not, under this key and purpose."""
-    return Bound.model_validate_json(decrypt(text, token_key, purpose))
 
 
 class Accounts:

@@ -11,8 +11,8 @@ import secrets
 from base64 import urlsafe_b64encode
 from typing import Final, NamedTuple
 
+from doris_mcp_server.auth.opaque import open_account, seal_account
 from doris_mcp_server.clusters import Bound
-from doris_mcp_server.oauth import accounts
 from doris_mcp_server.oauth.messages import Refused
 from doris_mcp_server.oauth.requests import Request
 from doris_mcp_server.state import Store
@@ -58,7 +58,7 @@ class Codes:
             "redirect_uri": request.redirect_uri,
             "challenge": request.challenge,
             "scopes": scopes,
-            "account": accounts.sealed(bound, self._key, _purpose(id)),
+            "account": seal_account(bound, self._key, _purpose(id)),
         }
         await self._store.put(f"{FAMILY}/{id}", json.dumps(record), LIVES, durable=True)
         return code
@@ -86,7 +86,7 @@ class Codes:
             text = await self._store.get(name)  # somebody else was quicker with it
             raise _unknown() if text is None else Replayed(json.loads(text)["grant"])
         try:
-            bound = accounts.opened(record["account"], self._key, _purpose(id))
+            bound = open_account(record["account"], self._key, _purpose(id))
         except ValueError:
             raise _unknown() from None
         return Allowed(grant, client, record["label"], tuple(record["scopes"]), bound)

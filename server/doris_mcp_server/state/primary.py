@@ -22,6 +22,7 @@ from doris_mcp_server.errors import ConfigError, StoreUnavailable
 BUDGET = 3.0  # seconds one operation may take, over all attempts; a failover takes 2-3
 DURABLE_BUDGET = 12.0  # seconds for one that waits for replicas: one that hangs is given up by its primary after 10
 LOOK = 0.5  # seconds between looks where the primary is
+_HASTE = 0.1  # seconds between them while operations fail
 _ACKNOWLEDGED = 0.5  # seconds replicas have to take over a write, until Sentinel is asked again
 _SENTINEL_LIMIT = 0.5  # seconds one Sentinel has to answer
 _PASSING = ("NOREPLICAS", "LOADING", "MASTERDOWN", "UNKILLABLE")
@@ -39,6 +40,7 @@ class Primary:
         self._sentinels: _Sentinels | None = None
         self.client = self._connect(settings)
         self.moved = 0  # how often it was found elsewhere
+        self._failing = 0  # operations that are tried again
 
     async def call(self, operation: Callable[[], Awaitable[T]], budget: float | None = None) -> T:
         """Run `operation` until it works, asking Sentinel anew for the primary.
@@ -47,6 +49,7 @@ class Primary:
         """
         pause = 0.02
         problem: Exception | None = None
+        failing = False
         try:
             async with asyncio.timeout(BUDGET if budget is None else budget):
                 while True:
@@ -63,6 +66,8 @@ class Primary:
                         if not str(error).startswith(_PASSING):
                             raise StoreUnavailable(f"Redis answered: {error}") from error
                         problem = error
+                    self._failing += not failing
+                    failing = True
                     await self._leave()
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.3)
@@ -71,6 +76,8 @@ class Primary:
                 f"Redis does not answer: {problem or 'no reply in time'}",
                 hint="check redis-server and redis-sentinel on the store's hosts",
             ) from problem
+        finally:
+            self._failing -= failing
 
     async def durably(self, operation: Callable[[Client], Awaitable[T]]) -> T:
         """Run a write until every replica of the primary has it. It may run more than once, and must write each time.
@@ -93,7 +100,10 @@ class Primary:
         return await self.call(attempt, DURABLE_BUDGET)
 
     async def follow(self) -> None:
-        """See twice a second where Sentinel says the primary is, and leave the one before, until cancelled."""
+        """See where Sentinel says the primary is, and leave the one before, until cancelled.
+
+        An operation that hangs at the one before fails with that, and is tried at the new one.
+        """
         pool = self.client.connection_pool
         if not isinstance(pool, SentinelConnectionPool):
             return
@@ -107,7 +117,7 @@ class Primary:
                 with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
                     await pool.disconnect()  # those in use, too: nothing good comes from there any more
             before = pool.master_address
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(_HASTE if self._failing else LOOK)
 
     async def _leave(self) -> None:
         """Have the next connection ask Sentinel: one to a primary that was cut off goes on to work, and to refuse."""
