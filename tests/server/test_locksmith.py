@@ -319,9 +319,7 @@ async def test_a_signed_token_is_good_on_every_server_and_checked_by_what_they_p
     assert (code, "86400" in said) == (1, True)
     code, issued = await keys(*issue, command="token")
     assert code == 0
-    signed = {"authorization": f"Bearer {issued['token']}"}
     for server in fleet:
-        ask = legacy("ping")
         async with asyncio.timeout(LIMIT):
             while True:  # until it has read the ring
                 async with http.get(server.url + "/.well-known/jwks.json") as response:
@@ -334,20 +332,68 @@ async def test_a_signed_token_is_good_on_every_server_and_checked_by_what_they_p
         audience = "https://mcp.example.com/mcp"
         claims = jwt.decode(issued["token"], check.key, [check.algorithm], audience=audience)
         assert (claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == ("ann", "catalog:read", 3600)
-        async with http.post(server.url + "/mcp", json=ask["json"], headers=ask["headers"] | signed) as response:
-            await response.read()
-            assert response.status == 200
+        assert await let_in(http, server, issued["token"]) == 200
     (listed,) = (await keys("list", command="token"))[1]
     assert (listed["id"], listed["kind"]) == (issued["id"], "signed")
     assert (await keys("revoke", issued["id"], command="token"))[0] == 0
     for server in fleet:
         async with asyncio.timeout(LIMIT):
-            while True:
-                ask = legacy("ping")
-                async with http.post(
-                    server.url + "/mcp", json=ask["json"], headers=ask["headers"] | signed
-                ) as response:
-                    await response.read()
-                    if response.status == 401:
-                        break
+            while await let_in(http, server, issued["token"]) != 401:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_signed_token_is_good_through_the_overlap_of_its_key_and_not_after(
+    fleet: list[Running], keys: Keys, http: aiohttp.ClientSession
+) -> None:
+    async def issue() -> str:
+        code, issued = await keys("issue", "--name", "ann", "--jwt", "--scopes", "catalog:read", command="token")
+        assert code == 0, issued
+        return str(issued["token"])
+
+    seen: list[tuple[float, str, int]] = []  # when asked, which token, status
+
+    async def go_on(name: str, token: str) -> None:
+        while True:
+            for server in fleet:
+                began = time.time()
+                seen.append((began, name, await let_in(http, server, token)))
+
+    await keys("rotate", "--delay", "4s")  # the first key that signs counts at once
+    old = await issue()
+    for server in fleet:
+        async with asyncio.timeout(LIMIT):
+            while await let_in(http, server, old) != 200:  # until it has read the ring
+                await asyncio.sleep(0.05)
+    async with asyncio.timeout(LIMIT):
+        while (rotated := await keys("rotate", "--delay", "4s", "--overlap", "5s"))[0]:  # the first one is under way
+            await asyncio.sleep(0.1)
+    before, after = (key for key in rotated[1]["keys"] if key["purpose"] == "issuer")
+    until = datetime.fromisoformat(before["until"]).timestamp()
+    tasks = [asyncio.create_task(go_on("old", old)) for _ in range(3)]
+    try:
+        async with asyncio.timeout(LIMIT):
+            while jwt.get_unverified_header(new := await issue())["kid"] != after["id"]:
+                await asyncio.sleep(0.05)
+            tasks += [asyncio.create_task(go_on("new", new)) for _ in range(3)]
+            while [status for _, name, status in seen if name == "old"][-10:] != [401] * 10:
+                await asyncio.sleep(0.05)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    through = [status for began, name, status in seen if name == "old" and began < until - 0.5]
+    new_ones = [status for _, name, status in seen if name == "new"]
+    last = max(began for began, name, status in seen if name == "old" and status == 200)
+    print(
+        f"{len(through)} + {len(new_ones)} requests, the last one with the old key {last - until:+.2f} s after its end"
+    )
+    assert set(through) == set(new_ones) == {200}
+
+
+async def let_in(http: aiohttp.ClientSession, server: Running, token: str) -> int:
+    """The status that a server gives to a token."""
+    ask, bearer = legacy("ping"), {"authorization": f"Bearer {token}"}
+    async with http.post(server.url + "/mcp", json=ask["json"], headers=ask["headers"] | bearer) as response:
+        await response.read()
+        return response.status
