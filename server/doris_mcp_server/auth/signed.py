@@ -3,6 +3,7 @@
 Nothing in a token chooses how it is checked: its issuer and key id are only looked up, the algorithm is the key's.
 """
 
+import math
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -84,13 +85,21 @@ class Signed:
         if not isinstance(kid, str) or len(kid) > _NAMES or not isinstance(issuer, str):
             return None
         if issuer == self._own:
-            return _verified(token, header, own(self._ours()).get(kid), issuer, TYPE, None)
+            return self._by_us(token, header, kid)
         if issuer in self._others:
             other, remote = self._others[issuer]
             if _type(header) != other.typ.lower():
                 return None  # before its keys are asked for
             return _verified(token, header, await remote.find(kid), issuer, other.typ, other.name)
         return None
+
+    def _by_us(self, token: str, header: dict[str, Any], kid: str) -> Claims | None:
+        """It ends with the key that signed it, if not before."""
+        key = next((key for key in self._ours() if key.id == kid), None)
+        if key is None or self._own is None:
+            return None
+        found = _verified(token, header, own([key])[kid], self._own, TYPE, None)
+        return found and found._replace(expires=min(found.expires, math.inf if key.until is None else key.until))
 
 
 def _verified(

@@ -6,7 +6,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -90,15 +90,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+ROTATED = time.time()
+
+
 def ring() -> Ring:
-    begun = Ring().followed(ISSUER, 0.0, delay=0, overlap=0, secret=b"1" * 32)
-    return begun.followed(ISSUER, 1000.0, delay=90, overlap=500, secret=b"2" * 32)
+    begun = Ring().followed(ISSUER, ROTATED - 1000, delay=0, overlap=0, secret=b"1" * 32)
+    return begun.followed(ISSUER, ROTATED, delay=90, overlap=500, secret=b"2" * 32)
 
 
 def verifier(idp: Idp | None = None, keys: list[Key] | None = None, clock: Clock | None = None) -> Verifier:
     others = (Issuer(name="idp", issuer=IDP, jwks=idp.url),) if idp else ()
     settings = Settings(public_url=URL, issuers=others)
-    good = ring().good(ISSUER, 0.0) if keys is None else keys
+    good = ring().good(ISSUER, ROTATED) if keys is None else keys
     return Verifier(settings, LocalStore(), Bus(), clock or Clock(), Signed(settings, lambda: good))
 
 
@@ -116,7 +119,7 @@ def text(part: Any) -> str:
 
 
 def mine(**changes: Any) -> str:
-    (key, *_) = ring().good(ISSUER, 0.0)
+    (key, *_) = ring().good(ISSUER, ROTATED)
     given: dict[str, Any] = {"subject": "ann", "scopes": ("query:execute",), "ttl": 600.0, "id": "1"}
     return sign(URL, key, **given | changes)
 
@@ -163,13 +166,24 @@ async def test_a_token_of_our_own_needs_no_other_issuer_and_is_warm_then() -> No
 
 async def test_a_key_that_is_gone_ends_its_tokens_and_the_one_before_does_not() -> None:
     made = mine()
-    assert await verifier(keys=ring().good(ISSUER, 1100.0)).verify(made) is not None
-    assert await verifier(keys=ring().good(ISSUER, 1590.0)).verify(made) is None
+    assert await verifier(keys=ring().good(ISSUER, ROTATED + 100)).verify(made) is not None
+    assert await verifier(keys=ring().good(ISSUER, ROTATED + 590)).verify(made) is None
     assert await verifier(keys=[]).verify(made) is None
 
 
+async def test_a_warm_token_ends_with_its_key() -> None:
+    clock = Clock()
+    key = replace(ring().keys[0], until=time.time() + POSITIVE_CACHE / 2)
+    checks = verifier(keys=[key], clock=clock)
+    made = mine()
+    assert await checks.verify(made) is not None
+    assert checks.warm(f"Bearer {made}".encode()) is not None
+    clock.now += POSITIVE_CACHE / 2
+    assert checks.warm(f"Bearer {made}".encode()) is None
+
+
 async def test_what_we_publish_checks_what_we_sign() -> None:
-    found = jwks.read(jwks.published(ring().good(ISSUER, 0.0)))
+    found = jwks.read(jwks.published(ring().good(ISSUER, ROTATED)))
     assert list(found) == [key.id for key in ring().keys]  # the next one, too
     header = jwt.get_unverified_header(mine())
     check = found[header["kid"]]
