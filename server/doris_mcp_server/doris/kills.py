@@ -32,6 +32,10 @@ class Kills:
         self._due: dict[tuple[Frontend, str], deque[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def under_way(self) -> bool:
+        return bool(self._tasks)
+
     def kill(self, wire: Wire) -> None:
         """Have the statement of this connection end soon. Its number means nothing at another frontend."""
         where = wire.frontend, wire.address

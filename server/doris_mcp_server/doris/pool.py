@@ -9,6 +9,7 @@ second net below that.
 
 import asyncio
 import re
+import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -73,7 +74,7 @@ class Room:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.pools: list[Pool] = []
+        self.pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
     def make(self) -> None:
         """Before one more is opened. Overloaded when every one of `size` is busy."""
@@ -105,7 +106,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._acquire_timeout = acquire_timeout
         self._room = room or Room(size)
-        self._room.pools.append(self)
+        self._room.pools.add(self)
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Wire] = []
         self._busy: set[Wire] = set()
@@ -172,6 +173,11 @@ class Pool:
             return False
         self._idle.pop(0).abort()
         return True
+
+    def unused(self) -> bool:
+        """Close what has been idle too long; whether nothing is left that anybody would miss."""
+        self._drop_old()
+        return not (self.open or self.kills.under_way)
 
     async def close(self, timeout: float) -> None:
         """Take no more statements and drop everything within `timeout` seconds.
@@ -246,11 +252,8 @@ class Pool:
 
         Only of the frontend that comes first now: when it is back, what went to another one goes there again.
         """
-        now = asyncio.get_running_loop().time()
+        self._drop_old()
         preferred = self.route.frontends.preferred
-        for wire in [w for w in self._idle if not w.usable or now - w.parked_at > IDLE_SECONDS]:
-            self._idle.remove(wire)
-            wire.abort()
         ours = [wire for wire in reversed(self._idle) if wire.frontend is preferred]
         reachable = [wire for wire in ours if _way(wire, place) is not None]
         chosen = next((wire for wire in reachable if _way(wire, place) == ""), next(iter(reachable), None))
@@ -285,6 +288,12 @@ class Pool:
             return
         wire.parked_at = asyncio.get_running_loop().time()
         self._idle.append(wire)
+
+    def _drop_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for wire in [w for w in self._idle if not w.usable or now - w.parked_at > IDLE_SECONDS]:
+            self._idle.remove(wire)
+            wire.abort()
 
     def _drop_idle(self, frontend: Frontend | None = None) -> None:
         """Close the idle connections to one frontend, or all of them."""

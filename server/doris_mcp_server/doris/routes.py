@@ -4,6 +4,7 @@ Which account a caller comes as follows from who the caller is, never from what 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,7 @@ from doris_mcp_server.doris.wire import Answered, Lost, Wire
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument
 
 KEPT: Final = 10_000  # callers whose ways are remembered
+TIDY: Final = 60.0  # seconds between looks for ways that nobody takes any more
 OWN_LIMITS: Final = Limits(timeout_s=10.0, max_rows=1000, max_bytes=1 << 20)  # of the statements we ask for ourselves
 # A frontend that takes longer to answer a ping, twice, counts as gone. With a second between two looks, what runs on
 # one that hangs goes on elsewhere within three.
@@ -58,6 +60,7 @@ class Cluster:
         self.name = config.name
         self.frontends = Frontends(config.addresses)
         self.ways: dict[Account, Way] = {}
+        self._past: Counter[str] = Counter()
         self._tls = config.tls_context()
         self._http = None
         if config.http_port:
@@ -99,6 +102,18 @@ class Cluster:
 
         wire = await Frontends(self.config.addresses).first(connect, self._connect_timeout)
         wire.abort()
+
+    def tidy(self) -> int:
+        """Forget the ways of callers' own accounts that nobody takes any more; how many there were."""
+        own = set(self.config.accounts.values())
+        unused = [account for account, way in self.ways.items() if way.pool.unused() and account not in own]
+        for account in unused:
+            self._past += _counts(self.ways.pop(account).pool)
+        return len(unused)
+
+    def counts(self) -> Counter[str]:
+        """What all ways there were have counted: `retries`, and kills `sent` and `failed`."""
+        return sum((_counts(way.pool) for way in self.ways.values()), self._past.copy())
 
     @property
     def own_way(self) -> Way:
@@ -151,6 +166,10 @@ class Cluster:
 
     async def _ask(self, sql: str) -> Rows:
         return await self.own_way.pool.query(sql, catalog=None, database=None, limits=OWN_LIMITS)
+
+
+def _counts(pool: Pool) -> Counter[str]:
+    return Counter(retries=pool.retries, **pool.kills.counts)
 
 
 class Probe:
@@ -268,8 +287,14 @@ class Routes:
         return (c for c in self.clusters.values() if c.config.account_of(caller) is not None)
 
     async def watch(self) -> None:
-        """Find out what each cluster offers, until cancelled."""
-        await asyncio.gather(*(cluster.watch() for cluster in self.clusters.values()))
+        """Find out what each cluster offers, and forget what nobody needs any more, until cancelled."""
+        await asyncio.gather(self._tidy(), *(cluster.watch() for cluster in self.clusters.values()))
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY)
+            if sum(cluster.tidy() for cluster in self.clusters.values()):
+                self._ways.clear()
 
     async def close(self, timeout: float) -> None:
         """Close all pools side by side, within `timeout` seconds."""

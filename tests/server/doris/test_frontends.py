@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from doris_mcp_server.clusters import Account, Caller, Cluster
+from doris_mcp_server.clusters import Account, Bound, Caller, Cluster
 from doris_mcp_server.doris import frontends as frontends_module
+from doris_mcp_server.doris import pool as pool_module
 from doris_mcp_server.doris import routes as routes_module
+from doris_mcp_server.doris.figures import Figures
 from doris_mcp_server.doris.frontends import OPEN_AFTER, Frontends
 from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument, Overloaded, QueryTimeout
+from doris_mcp_server.observe import Metrics
 
 LIMIT = 20.0  # seconds: generous, the machine may be busy
 LIMITS = Limits(timeout_s=LIMIT, max_rows=100, max_bytes=1 << 20)
@@ -341,3 +344,47 @@ async def test_without_any_doris_it_says_what_to_set() -> None:
     routes = Routes([], driver=Any, pool_size=1, max_connections=1, connect_timeout=1)  # type: ignore[arg-type]
     with pytest.raises(DorisUnavailable, match="DORIS_HOST is not set"):
         routes.way(None, Caller("ann"))
+
+
+async def test_ways_of_callers_own_accounts_are_forgotten_when_nobody_takes_them(
+    frontend: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = Routes(
+        two_clusters(frontend.port, 1), driver=driver, pool_size=2, max_connections=10, connect_timeout=LIMIT
+    )
+    metrics = Metrics()
+    metrics.sources.append(Figures(routes).show)
+    cluster = routes.cluster("main")
+    callers = [
+        Caller(f"user-{n}", Bound(cluster="main", account=Account(user=f"user-{n}", password="p"))) for n in range(3)
+    ]
+
+    def shown() -> set[str]:
+        metrics.flush()
+        text = metrics.render().decode()
+        return {line for line in text.splitlines() if line.startswith("doris_mcp_connections{") and "main" in line}
+
+    for caller in (*callers, Caller("ann")):
+        await ask(routes.way("main", caller).pool)
+    routes.way("main", callers[0]).pool.retries = 2
+    assert 'doris_mcp_connections{account="(callers)",cluster="main",state="idle"} 3.0' in shown()
+    assert 'doris_mcp_connections{account="weak",cluster="main",state="idle"} 1.0' in shown()
+    assert cluster.tidy() == 0  # they were here a moment ago
+    monkeypatch.setattr(pool_module, "IDLE_SECONDS", -1.0)
+    monkeypatch.setattr(routes_module, "TIDY", 0.01)
+    frontend.keep_silent()
+    busy = asyncio.create_task(ask(routes.way("main", callers[2]).pool, "SELECT slow"))
+    await frontend.until(lambda: "SELECT slow" in frontend.sent())
+    watching = asyncio.create_task(routes.watch())
+    async with asyncio.timeout(LIMIT):
+        while {account.user for account in cluster.ways} != {"strong", "weak", "user-2"}:  # the first one is our own
+            await asyncio.sleep(0.01)
+    assert cluster.counts()["retries"] == 2
+    assert 'doris_mcp_connections{account="(callers)",cluster="main",state="busy"} 1.0' in shown()
+    for task in (watching, busy):
+        task.cancel()
+    await asyncio.gather(watching, busy, return_exceptions=True)
+    monkeypatch.undo()
+    assert await ask(routes.way("main", callers[0]).pool) == [(1,)]
+    assert routes.way("main", callers[0]).pool in [way.pool for way in cluster.ways.values()]
+    await routes.close(LIMIT)
