@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import aiohttp
 import httpx2
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -31,11 +30,11 @@ from ..balancer import balancing
 from ..browser import Page, browsing
 from ..certificate import make_certificate
 from ..conftest import LIMIT, Running, end, serving
+from ..login import Callback, Pkce, allow, asking, redeeming, waiting
 from ..ports import free_port
 from ..redis_server import PASSWORD as REDIS_PASSWORD
 from ..redis_server import answers, daemon
 from ..server.conftest import legacy, modern
-from ..server.oauth.conftest import Proof
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,37 +91,6 @@ class Fleet:
                             break
 
 
-@dataclass
-class Callback:
-    """A client's program on the user's machine: where it waits for the answer, and the answers."""
-
-    uri: str
-    heard: "asyncio.Queue[dict[str, str]]"
-
-    async def answer(self) -> dict[str, str]:
-        async with asyncio.timeout(LIMIT):
-            return await self.heard.get()
-
-
-@contextlib.asynccontextmanager
-async def waiting() -> AsyncIterator[Callback]:
-    heard: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-
-    async def take(request: web.Request) -> web.Response:
-        heard.put_nowait(dict(parse_qsl(request.query_string)))
-        return web.Response(text="Done. You can close this window.")
-
-    app = web.Application()
-    app.router.add_get("/callback", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield Callback(f"http://127.0.0.1:{runner.addresses[0][1]}/callback", heard)
-    finally:
-        await runner.cleanup()
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
@@ -166,31 +134,15 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet
         yield Fleet((hosts[0], hosts[1]), f"https://127.0.0.1:{port}", page, http, folder / "edge.crt")
 
 
-def asking(fleet: Fleet, client: str, redirect_uri: str, proof: Proof, **more: str) -> str:
-    """Where a client sends its user."""
-    asked = {
-        "response_type": "code",
-        "client_id": client,
-        "redirect_uri": redirect_uri,
-        "state": "what the client remembers",
-        "code_challenge": proof.challenge,
-        "code_challenge_method": "S256",
-        "resource": fleet.mcp,
-    }
-    return f"{fleet.origin}/oauth/authorize?{urlencode(asked | more)}"
-
-
 async def log_in(page: Page, password: str = SECRET, user: str = ANN) -> None:
-    await page.fill("[name=user]", user)
-    await page.fill("[name=password]", password)
-    await page.click("button[value=allow]")
+    await allow(page, user, password)
 
 
 async def test_a_user_logs_in_and_another_host_redeems_the_code(fleet: Fleet) -> None:
-    page, proof = fleet.page, Proof()
+    page, proof = fleet.page, Pkce()
     async with waiting() as callback:
         client = await fleet.register("http://127.0.0.1/callback")
-        await page.go(asking(fleet, client, callback.uri, proof))
+        await page.go(asking(fleet.mcp, client, callback.uri, proof))
         assert "A program that calls itself A test's client" in await page.text()
         await log_in(page, "not the password")
         await page.until("document.querySelector('[role=alert]')")
@@ -209,14 +161,7 @@ async def test_a_user_logs_in_and_another_host_redeems_the_code(fleet: Fleet) ->
 
     issued = await logged_in_at(fleet, before)
     other = fleet.hosts[1 - issued]
-    form = {
-        "grant_type": "authorization_code",
-        "client_id": client,
-        "code": answer["code"],
-        "redirect_uri": callback.uri,
-        "code_verifier": proof.verifier,
-        "resource": fleet.mcp,
-    }
+    form = redeeming(fleet.mcp, client, callback.uri, proof, answer["code"])
     status, given = await fleet.send("POST", f"{other.url}/oauth/token", data=form)
     assert status == 200, given
 
@@ -255,7 +200,7 @@ async def logged_in_at(fleet: Fleet, before: list[int]) -> int:
 async def test_who_denies_gives_nothing(fleet: Fleet) -> None:
     async with waiting() as callback:
         client = await fleet.register(callback.uri)
-        await fleet.page.go(asking(fleet, client, callback.uri, Proof()))
+        await fleet.page.go(asking(fleet.mcp, client, callback.uri, Pkce()))
         await fleet.page.click("button[value=deny]")
         answer = await callback.answer()
     assert (answer["error"], answer["state"], answer["iss"]) == (
@@ -266,14 +211,13 @@ async def test_who_denies_gives_nothing(fleet: Fleet) -> None:
 
 
 async def test_a_code_that_comes_twice_ends_what_it_gave_on_every_host(fleet: Fleet) -> None:
-    proof = Proof()
+    proof = Pkce()
     async with waiting() as callback:
         client = await fleet.register(callback.uri)
-        await fleet.page.go(asking(fleet, client, callback.uri, proof))
+        await fleet.page.go(asking(fleet.mcp, client, callback.uri, proof))
         await log_in(fleet.page)
         code = (await callback.answer())["code"]
-    form = {"grant_type": "authorization_code", "client_id": client, "code": code, "redirect_uri": callback.uri}
-    form["code_verifier"] = proof.verifier
+    form = redeeming(fleet.mcp, client, callback.uri, proof, code)
     status, given = await fleet.send("POST", f"{fleet.hosts[0].url}/oauth/token", data=form)
     assert status == 200
     assert (await fleet.query(given["access_token"], MINE))[0] == 200
@@ -290,7 +234,7 @@ async def test_the_page_fits_a_narrow_screen_and_says_what_it_is_to_a_screen_rea
     await page.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     await page.do("Emulation.setDeviceMetricsOverride", width=320, height=700, deviceScaleFactor=1, mobile=True)
     try:
-        await page.go(asking(fleet, await fleet.register(uri), uri, Proof()))
+        await page.go(asking(fleet.mcp, await fleet.register(uri), uri, Pkce()))
         await log_in(page, "wrong")
         await page.until("document.querySelector('[role=alert]')")
         assert await page.read("document.documentElement.scrollWidth") == 320

@@ -1,10 +1,7 @@
 """The authorization server alone: asked directly, with a store in memory and a Doris that knows one account."""
 
 import asyncio
-import hashlib
 import re
-import secrets
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, cast
@@ -24,6 +21,8 @@ from doris_mcp_server.oauth.documents import Documents
 from doris_mcp_server.observe import Metrics
 from doris_mcp_server.state.bus import Bus
 from doris_mcp_server.state.local import LocalStore
+
+from ...login import Pkce
 
 KEY = "cd" * 32
 ISSUER = "https://mcp.example.com"
@@ -66,18 +65,6 @@ class Counted(Metrics):
         self.counted.append((what, outcome))
 
 
-@dataclass(frozen=True)
-class Proof:
-    """PKCE of one client: what it keeps, and what it shows first."""
-
-    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
-
-    @property
-    def challenge(self) -> str:
-        digest = hashlib.sha256(self.verifier.encode()).digest()
-        return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
 class Server:
     """One worker, and what a browser and a client do with it."""
 
@@ -98,7 +85,7 @@ class Server:
         )
         self.cookie = b""
         self.address = "192.0.2.7"
-        self.proof = Proof()
+        self.proof = Pkce()
 
     async def ask(self, method: str, path: str, query: bytes = b"", body: bytes = b"", **headers: str) -> Reply:
         given = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}

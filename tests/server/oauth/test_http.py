@@ -16,9 +16,10 @@ from doris_mcp_server.sandbox.endpoint import Sandbox
 from doris_mcp_server.sandbox.options import Options
 
 from ...conftest import LIMIT, Running, serving
+from ...login import Pkce
 from ...ports import free_port
 from ..conftest import modern
-from .conftest import CALLBACK, KEY, Proof, inputs_of
+from .conftest import CALLBACK, KEY, inputs_of
 
 PASSWORD = "ann's-secret"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,7 +31,7 @@ class Site:
     def __init__(self, server: Running, http: aiohttp.ClientSession) -> None:
         self.server = server
         self.http = http
-        self.proof = Proof()
+        self.proof = Pkce()
 
     async def send(self, method: str, path: str, **more: Any) -> tuple[int, str, Any]:
         async with self.http.request(method, self.server.url + path, allow_redirects=False, **more) as answer:

@@ -10,7 +10,8 @@ from doris_mcp_server.auth.opaque import token_id
 from doris_mcp_server.oauth import codes, grants
 from doris_mcp_server.oauth.grants import AGAIN, FAMILY
 
-from .conftest import ISSUER, RESOURCE, Proof, Server, location
+from ...login import Pkce
+from .conftest import ISSUER, RESOURCE, Server, location
 
 
 async def works(server: Server, token: str) -> bool:
@@ -56,7 +57,7 @@ async def test_answers_with_tokens_are_kept_by_nobody(server: Server) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"code_verifier": Proof().verifier}, "invalid_grant"),
+        ({"code_verifier": Pkce().verifier}, "invalid_grant"),
         ({"code_verifier": None}, "invalid_grant"),
         ({"code_verifier": "é"}, "invalid_grant"),
         ({"redirect_uri": "http://127.0.0.1:1/callback"}, "invalid_grant"),
