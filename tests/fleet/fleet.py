@@ -31,9 +31,12 @@ SCALE_IN = "ansible/playbooks/scale_in.yml"
 CONFIGURE = "ansible/playbooks/configure.yml"
 ROTATE_KEYS = "ansible/playbooks/rotate_keys.yml"
 REBOOT = "ansible/playbooks/reboot.yml"
+BACKUP = "ansible/playbooks/backup.yml"
+RESTART_REDIS = "ansible/playbooks/restart_redis.yml"
 SERVER = ("--tags", "doris_mcp")
 ONCE = "0"  # ANSIBLE_SSH_RETRIES of a play that meets a host which is off: asking twice more says the same
 APP = {"app-1", "app-2", "app-3"}
+REDIS = {"redis-1", "redis-2", "redis-3"}
 TOKEN = (
     "sudo env CREDENTIALS_DIRECTORY=/etc/doris-mcp/credentials /opt/doris-mcp-server/.venv/bin/doris-mcp-server "
     "token issue --env-file /etc/doris-mcp/doris-mcp.env --name fleet-test --json"
@@ -206,9 +209,9 @@ class Fleet:
         """A new token, made on one host; every host accepts it."""
         return str(json.loads(self.on(self.names("app")[0], TOKEN))["token"])
 
-    def invocation(self, host: str) -> str:
+    def invocation(self, host: str, service: str = "doris-mcp") -> str:
         """What systemd calls this run of the server: another word after each start (a pid may come back)."""
-        return self.on(host, "systemctl show --property=InvocationID --value doris-mcp.service").strip()
+        return self.on(host, f"systemctl show --property=InvocationID --value {service}.service").strip()
 
     async def get(self, url: str) -> tuple[int, dict[str, Any], str]:
         """(status, JSON body or {}, x-served-by) of a GET."""

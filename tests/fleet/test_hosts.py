@@ -6,10 +6,13 @@ from pathlib import Path
 
 from .fleet import (
     APP,
+    BACKUP,
     CONFIGURE,
     DRAIN,
     ONCE,
     REBOOT,
+    REDIS,
+    RESTART_REDIS,
     ROLLING_RESTART,
     ROTATE_KEYS,
     SCALE_IN,
@@ -29,6 +32,8 @@ TRIED = {
     DRAIN: {"app-3"},
     UNDRAIN: set(),
     SCALE_IN: {"app-3", "lb-1"},
+    RESTART_REDIS: REDIS,
+    BACKUP: set(),
 }
 
 
@@ -115,9 +120,11 @@ async def test_a_host_that_is_down_is_named_and_the_others_go_on_without_it_when
 
 def test_each_verb_can_be_tried_without_changing_anything(fleet: Fleet) -> None:
     before = {host: fleet.invocation(host) for host in APP}
+    stores = {host: fleet.invocation(host, "redis-server") for host in REDIS}
     for verb, announced in TRIED.items():
         play = fleet.play(verb, "--check", *(["-e", "target=app-3"] if verb in (DRAIN, SCALE_IN, UNDRAIN) else []))
         assert set(play.changed) == announced, str(play)
     assert {host: fleet.invocation(host) for host in APP} == before
+    assert {host: fleet.invocation(host, "redis-server") for host in REDIS} == stores
     table = fleet.play(STATUS)
     assert {table.row(host)["state"] for host in APP} == {"running"}
