@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -207,8 +206,9 @@ def checked(times: Sequence[float], outages: Sequence[Outage], away: Absence) ->
 
 def report(times: Sequence[float], outages: Sequence[Outage], away: Absence) -> tuple[str, bool]:
     """The tables, and whether all was kept."""
-    rows: list[list[Any]] = [["accident", "revoked", "lost", "writes back s", "requests", "failed"]]
-    rows += [[o.name, o.acknowledged, o.lost, f"{o.gap:.2f}", o.requests, o.failed] for o in outages]
+    rows = [["accident", "revoked", "lost", "writes back s", "requests", "failed"]]
+    for o in outages:
+        rows.append([o.name, f"{o.acknowledged:,}", str(o.lost), f"{o.gap:.2f}", f"{o.requests:,}", str(o.failed)])
     promises = checked(times, outages, away)
     kept = [["promised", "seen", "kept"], *([words, seen, "yes" if good else "NO"] for words, seen, good in promises)]
     median = statistics.median(times)
@@ -219,12 +219,15 @@ def report(times: Sequence[float], outages: Sequence[Outage], away: Absence) -> 
 
 async def prove(fleet: Fleet, count: int, times: int) -> bool:
     seen = await revocations(fleet, count)
+    print(f"▸ {count} revoked: {statistics.median(seen):.3f} s in the median, {max(seen):.3f} s at most", flush=True)
     outages = []
     for number in range(times):
         for name in FAULTS:
             outages.append(await accident(fleet, name))
             print(f"▸ {number + 1}: {outages[-1]}", flush=True)
-    words, kept = report(seen, outages, await absence(fleet))
+    away = await absence(fleet)
+    print(f"▸ {away}", flush=True)
+    words, kept = report(seen, outages, away)
     print(f"\n{words}")
     return kept
 

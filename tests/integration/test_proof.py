@@ -1,5 +1,6 @@
-"""The proof of `make prove-rolling` fails when a promise is not kept."""
+"""The proofs of `make prove-rolling` and `make prove-shared` fail when a promise is not kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from ..fleet.fleet import Fleet
 from ..fleet.load.verdict import WHOLE, Part, Verdict
 from ..fleet.proof import BEFORE, ROLLING, Proof, figures
+from ..fleet.shared import Absence, Outage, checked, report
 
 
 def proof(hosts: int = 3) -> Proof:
@@ -54,3 +56,37 @@ def test_slower_answers_and_a_long_stall_break_it_where_another_host_could_answe
 def test_the_table_compares_each_phase_with_the_one_before() -> None:
     lines = figures(verdict(before=0.02, rolling=0.03)).splitlines()
     assert [line.split(" | ")[-1] for line in lines] == ["p99 ÷ before |", "---: |", "1.00 |", "1.50 |", "1.50 |"]
+
+
+# --- what all hosts share ---
+
+KILLED = Outage("killed", acknowledged=1400, lost=0, gap=1.6, failed=0, requests=700, why=())
+AWAY = Absence(served=14.0, refused={503}, back=0.1, revived=0)
+
+
+def test_what_all_hosts_share_is_shown_in_two_tables() -> None:
+    words, kept = report([0.001] * 100, [KILLED], AWAY)
+    assert kept
+    assert "| killed | 1,400 | 0 | 1.60 | 700 | 0 |" in words
+    assert "| 0 of 1400 acknowledged revocations lost | 0 | yes |" in words
+
+
+@pytest.mark.parametrize(
+    ("times", "outage", "away", "broken"),
+    [
+        ([0.001] * 90 + [0.3] * 10, KILLED, AWAY, "99 of 100 revocations"),
+        ([0.001] * 999 + [3.1], KILLED, AWAY, "all of 1000"),
+        ([0.001], replace(KILLED, lost=1), AWAY, "0 of 1400 acknowledged"),
+        ([0.001], replace(KILLED, failed=1), AWAY, "0 of 700 requests"),
+        ([0.001], replace(KILLED, gap=3.01), AWAY, "the store takes writes again"),
+        ([0.001], KILLED, replace(AWAY, served=5.0), "without a store"),
+        ([0.001], KILLED, replace(AWAY, refused={401, 503}), "then told to come again"),
+        ([0.001], KILLED, replace(AWAY, back=2.1), "served within"),
+        ([0.001], KILLED, replace(AWAY, revived=1), "no revoked token"),
+    ],
+)
+def test_each_promise_of_what_hosts_share_can_be_broken(
+    times: list[float], outage: Outage, away: Absence, broken: str
+) -> None:
+    found = [words for words, _, kept in checked(times, [outage], away) if not kept]
+    assert len(found) == 1 and found[0].startswith(broken), found

@@ -13,7 +13,12 @@ from urllib.parse import unquote, urlsplit
 import redis.asyncio as aioredis
 from redis import exceptions as failed
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 
 from doris_mcp_server.config import Settings
@@ -168,8 +173,9 @@ class Primary:
             "socket_connect_timeout": _SENTINEL_LIMIT,
             **tls,
         }
-        self._sentinels = _Sentinels(hosts, sentinel_kwargs=to_sentinel)  # type: ignore[no-untyped-call]
-        client: Client = self._sentinels.master_for(name, username=user, **common, **tls)
+        self._sentinels = _Sentinels(hosts, sentinel_kwargs=to_sentinel)
+        kind = _TLSConnection if tls else _Connection
+        client: Client = self._sentinels.master_for(name, username=user, connection_class=kind, **common, **tls)
         return client
 
 
@@ -177,23 +183,47 @@ class _NotYet(Exception):
     """The write is not on every replica."""
 
 
+class _Connection(SentinelManagedConnection):
+    """Closes without waiting for the other side, which may be cut off.
+
+    Two tasks may close the same one, and in Python 3.11 the end of one's patience cancels what the other waits for.
+    """
+
+    async def disconnect(self, nowait: bool = False, *about: Any, **it: Any) -> None:
+        await super().disconnect(True, *about, **it)
+
+
+class _TLSConnection(_Connection, SentinelManagedSSLConnection):
+    pass
+
+
 class _Sentinels(Sentinel):
     """Believes the Sentinel that saw the newest failover, of most of them: one that is cut off knows only the past."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._looking: asyncio.Task[tuple[str, int]] | None = None
+        self._late: set[asyncio.Task[Any]] = set()
+
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        asking = [asyncio.create_task(self._ask(sentinel, service_name)) for sentinel in self.sentinels]
+        # Each new connection asks, and many are made at once at a start and after a failover: together they ask once.
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(service_name))
+            self._looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self, name: str) -> tuple[str, int]:
+        asking = {asyncio.create_task(self._ask(sentinel, name)) for sentinel in self.sentinels}
+        majority = len(asking) // 2 + 1
         found: list[tuple[int, str, int]] = []
-        try:
-            for answered in asyncio.as_completed(asking):
-                if (answer := await answered) is not None:
-                    found.append(answer)
-                if len(found) * 2 > len(asking):
-                    break
-        finally:
-            for task in asking:
-                task.cancel()
+        while asking and len(found) < majority:  # the last ones end by themselves: broken off, TLS would complain
+            done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            found += [answer for task in done if (answer := task.result()) is not None]
+        for task in asking:
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
         if not found:
-            raise failed.ConnectionError(f"no Sentinel knows the primary {service_name}")
+            raise failed.ConnectionError(f"no Sentinel knows the primary {name}")
         _, host, port = max(found)
         return host, port
 

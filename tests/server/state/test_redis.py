@@ -392,3 +392,25 @@ async def test_sentinels_that_know_only_the_past_are_not_believed(fleet: Fleet) 
             assert await fleet.on_replica("token/one") == "1"
         finally:
             await store.close()
+
+
+async def test_who_loses_patience_ends_nothing_for_the_others(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of TLS to a primary that was cut off closes when its patience ends; until then it has a waiter."""
+    never: dict[asyncio.StreamWriter, asyncio.Future[None]] = {}
+
+    async def wait_closed(writer: asyncio.StreamWriter) -> None:
+        await never.setdefault(writer, asyncio.get_running_loop().create_future())
+
+    monkeypatch.setattr(asyncio.StreamWriter, "wait_closed", wait_closed)
+    store = RedisStore(settings(fleet.url))
+    try:
+        await asyncio.gather(*(store.get("token/none") for _ in range(8)))  # as many connections, idle from now on
+        fleet.primary.send_signal(signal.SIGSTOP)
+        asking = [asyncio.create_task(store.get("token/none")) for _ in range(6)]
+        for task in asking[::2]:
+            asyncio.get_running_loop().call_later(1.3, task.cancel)
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(end) for end in ends[::2]] == [asyncio.CancelledError] * 3
+        assert {type(end) for end in ends[1::2]} <= {type(None), StoreUnavailable}
+    finally:
+        await store.close()
