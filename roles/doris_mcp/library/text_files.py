@@ -1,9 +1,9 @@
 """Small text files of a host and the folders they lie in, all in one round trip.
 
-A file is {path, text, mode, group, validate}; an empty text means that there is no such file, any other ends with a
-line end. It belongs to its writer, and to `group` where one is named. `validate` is a command that says whether a draft
-of it, in the place of %s, is good. What is right already keeps its time, by which a later run sees whether a process
-has read it.
+A folder is {path, mode, group}, a file {path, text, mode, group, validate}; an empty text means that there is no such
+file, any other ends with a line end. Both belong to their writer, and to `group` where one is named. `validate` is a
+command that says whether a draft of it, in the place of %s, is good. What is right already keeps its time, by which a
+later run sees whether a process has read it.
 """
 
 from __future__ import annotations
@@ -80,12 +80,13 @@ def apply_folders(folders: list[dict[str, Any]], check: bool = False) -> list[st
     for wanted in folders:
         path = Path(wanted["path"])
         found = path.stat() if path.is_dir() else None
-        if found and (stat.S_IMODE(found.st_mode), found.st_uid) == (mode_of(wanted), os.geteuid()):
+        theirs = (mode_of(wanted), os.geteuid(), group_of(wanted))
+        if found and (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == theirs:
             continue
         wrong.append(str(path))
         if not check:
-            path.mkdir(exist_ok=True)
-            os.chown(path, os.geteuid(), os.getegid())
+            path.mkdir(parents=True, exist_ok=True)
+            os.chown(path, os.geteuid(), group_of(wanted))
             path.chmod(mode_of(wanted))
     return wrong
 
@@ -130,7 +131,11 @@ def main() -> None:
         "group": {"type": "str"},
         "validate": {"type": "list", "elements": "str"},
     }
-    folder = {"path": {"type": "path", "required": True}, "mode": {"type": "str", "default": "0755"}}
+    folder = {
+        "path": {"type": "path", "required": True},
+        "mode": {"type": "str", "default": "0755"},
+        "group": {"type": "str"},
+    }
     module = AnsibleModule(
         argument_spec={
             "folders": {"type": "list", "elements": "dict", "options": folder, "default": []},

@@ -1,0 +1,1 @@
+../../doris_mcp/library/text_files.py
