@@ -8,6 +8,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,10 +142,13 @@ class Redis:
     def cut(self, here: set[str], there: set[str], *, heal: bool = False) -> None:
         """Let no packet pass between two sets of hosts; or let them again."""
         verb = "del" if heal else "add"
-        for one, others in ((here, there), (there, here)):
-            for host in one:
-                routes = "; ".join(f"ip route {verb} blackhole {self.fleet.address(other)}/32" for other in others)
-                self.fleet.inside(host, routes)
+
+        def change(host: str, others: set[str]) -> None:
+            routes = "; ".join(f"ip route {verb} blackhole {self.fleet.address(other)}/32" for other in others)
+            self.fleet.inside(host, routes)
+
+        with ThreadPoolExecutor() as pool:  # all at once, as a switch that fails does it
+            list(pool.map(change, [*here, *there], [there] * len(here) + [here] * len(there)))
 
 
 Fault = Callable[[Redis], Callable[[], None]]

@@ -46,6 +46,7 @@ class Primary:
         self.client = self._connect(settings)
         self.moved = 0  # how often it was found elsewhere
         self._failing = 0  # operations that are tried again
+        self._attempts: set[asyncio.Timeout] = set()
 
     async def call(self, operation: Callable[[], Awaitable[T]], budget: float | None = None) -> T:
         """Run `operation` until it works, asking Sentinel anew for the primary.
@@ -59,7 +60,7 @@ class Primary:
             async with asyncio.timeout(BUDGET if budget is None else budget):
                 while True:
                     try:
-                        return await operation()
+                        return await self._attempt(operation)
                     except (failed.AuthenticationError, failed.NoPermissionError) as error:
                         raise StoreUnavailable(
                             f"Redis refuses this server's account: {error}",
@@ -75,7 +76,7 @@ class Primary:
                     failing = True
                     await self._leave()
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, 0.3)
+                    pause = min(pause * 2, 0.1)
         except TimeoutError:
             raise StoreUnavailable(
                 f"Redis does not answer: {problem or 'no reply in time'}",
@@ -107,7 +108,7 @@ class Primary:
     async def follow(self) -> None:
         """See where Sentinel says the primary is, and leave the one before, until cancelled.
 
-        An operation that hangs at the one before fails with that, and is tried at the new one.
+        What hangs at the one before, be it only connecting, is given up and tried at the new one.
         """
         pool = self.client.connection_pool
         if not isinstance(pool, SentinelConnectionPool):
@@ -119,10 +120,24 @@ class Primary:
             # Any new connection asks Sentinel as well, so the pool may have known it before this look.
             if before is not None and pool.master_address != before:
                 self.moved += 1
+                while self._attempts:
+                    self._attempts.pop().reschedule(0)
                 with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
                     await pool.disconnect()  # those in use, too: nothing good comes from there any more
             before = pool.master_address
             await asyncio.sleep(_HASTE if self._failing else LOOK)
+
+    async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Run it once. It ends with a ConnectionError when the primary moves meanwhile."""
+        patience = asyncio.timeout(None)
+        try:
+            async with patience:
+                self._attempts.add(patience)
+                return await operation()
+        except TimeoutError as error:
+            raise failed.ConnectionError(str(error) or "the primary has moved") from None
+        finally:
+            self._attempts.discard(patience)
 
     async def _leave(self) -> None:
         """Have the next connection ask Sentinel: one to a primary that was cut off goes on to work, and to refuse."""

@@ -23,6 +23,7 @@ from doris_mcp_server.sessions import Sessions
 from doris_mcp_server.state import Store, open_store
 from doris_mcp_server.state import primary as primary_module
 from doris_mcp_server.state.bus import LISTENING, Bus
+from doris_mcp_server.state.primary import Primary
 from doris_mcp_server.state.redis import RedisStore
 
 from ...ports import free_port
@@ -414,3 +415,33 @@ async def test_who_loses_patience_ends_nothing_for_the_others(fleet: Fleet, monk
         assert {type(end) for end in ends[1::2]} <= {type(None), StoreUnavailable}
     finally:
         await store.close()
+
+
+async def test_what_hangs_without_a_connection_is_tried_anew_when_the_primary_moves(fleet: Fleet) -> None:
+    """As the TLS handshake with a primary that stands still."""
+    primary = Primary(settings(fleet.url))
+    following = asyncio.create_task(primary.follow())
+    hangs = asyncio.Event()
+    tries = 0
+
+    async def operation() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            hangs.set()
+            await asyncio.Event().wait()
+        return "done"
+
+    try:
+        asking = asyncio.create_task(primary.call(operation, budget=LIMIT))
+        async with asyncio.timeout(LIMIT):
+            await hangs.wait()
+            while primary.client.connection_pool.master_address is None:
+                await asyncio.sleep(0.02)
+        await fleet.move()
+        assert await asking == "done"
+        assert (primary.moved, tries) == (1, 2)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await primary.close()
