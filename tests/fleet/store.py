@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from doris_mcp_server.auth.opaque import Tokens
@@ -58,8 +59,8 @@ class Revoker:
     tokens: Tokens
     acknowledged: list[str] = field(default_factory=list)
     """Tokens whose revocation was acknowledged."""
-    moments: list[float] = field(default_factory=list)
-    """When: seconds of the monotonic clock."""
+    writes: list[float] = field(default_factory=list)
+    """When a write was acknowledged, a token's issue or its end: seconds of the monotonic clock."""
     failures: int = 0
     problem: str = ""
 
@@ -75,9 +76,9 @@ class Revoker:
 
     async def more(self, count: int, limit: float) -> None:
         """Wait for so many more revocations."""
-        goal = len(self.moments) + count
+        goal = len(self.acknowledged) + count
         deadline = time.monotonic() + limit
-        while len(self.moments) < goal:
+        while len(self.acknowledged) < goal:
             assert not self._task.done(), self._task
             assert time.monotonic() < deadline, (
                 f"after {limit:g} s: {self.failures} failures, the last one: {self.problem}"
@@ -86,19 +87,20 @@ class Revoker:
 
     @property
     def longest_gap(self) -> float:
-        """Seconds for which nothing was acknowledged."""
-        return max((b - a for a, b in zip(self.moments, self.moments[1:], strict=False)), default=0.0)
+        """Seconds for which no write was acknowledged."""
+        return max((b - a for a, b in pairwise(self.writes)), default=0.0)
 
     async def _work(self) -> None:
         while True:
             try:
                 token, record = await self.tokens.issue("revoked", SCOPES, 3600)
+                self.writes.append(time.monotonic())
                 await self.tokens.revoke([record.id])
             except StoreUnavailable as error:
                 self.failures += 1
                 self.problem = error.message
                 continue
-            self.moments.append(time.monotonic())
+            self.writes.append(time.monotonic())
             self.acknowledged.append(token)
             await asyncio.sleep(0.02)
 

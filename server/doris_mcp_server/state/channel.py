@@ -69,7 +69,7 @@ class Channel:
             await ears.subscribe(self._name)
             silent = 0
             while self._primary.moved == moved:
-                message = await ears.get_message(timeout=_BEAT)
+                message = await self._primary.attempt(lambda: ears.get_message(timeout=_BEAT))
                 if message is None:
                     silent += 1
                     if silent > _SILENT:
@@ -122,7 +122,7 @@ class Channel:
     async def _sent(self, text: str) -> bool:
         try:
             async with asyncio.timeout(_SEND_LIMIT):
-                await self._primary.client.publish(self._name, text)
+                await self._primary.attempt(lambda: self._primary.client.publish(self._name, text))
         except (failed.RedisError, OSError, TimeoutError):
             return False
         return True

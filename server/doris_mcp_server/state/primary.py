@@ -9,16 +9,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 import redis.asyncio as aioredis
 from redis import exceptions as failed
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from doris_mcp_server.config import Settings
@@ -60,7 +56,7 @@ class Primary:
             async with asyncio.timeout(BUDGET if budget is None else budget):
                 while True:
                     try:
-                        return await self._attempt(operation)
+                        return await self.attempt(operation)
                     except (failed.AuthenticationError, failed.NoPermissionError) as error:
                         raise StoreUnavailable(
                             f"Redis refuses this server's account: {error}",
@@ -74,7 +70,7 @@ class Primary:
                         problem = error
                     self._failing += not failing
                     failing = True
-                    await self._leave()
+                    self._leave()
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.1)
         except TimeoutError:
@@ -111,7 +107,7 @@ class Primary:
         What hangs at the one before, be it only connecting, is given up and tried at the new one.
         """
         pool = self.client.connection_pool
-        if not isinstance(pool, SentinelConnectionPool):
+        if not isinstance(pool, _Pool):
             return
         before = None
         while True:
@@ -120,14 +116,13 @@ class Primary:
             # Any new connection asks Sentinel as well, so the pool may have known it before this look.
             if before is not None and pool.master_address != before:
                 self.moved += 1
+                self._leave()
                 while self._attempts:
                     self._attempts.pop().reschedule(0)
-                with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
-                    await pool.disconnect()  # those in use, too: nothing good comes from there any more
             before = pool.master_address
             await asyncio.sleep(_HASTE if self._failing else LOOK)
 
-    async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Run it once. It ends with a ConnectionError when the primary moves meanwhile."""
         patience = asyncio.timeout(None)
         try:
@@ -139,11 +134,10 @@ class Primary:
         finally:
             self._attempts.discard(patience)
 
-    async def _leave(self) -> None:
-        """Have the next connection ask Sentinel: one to a primary that was cut off goes on to work, and to refuse."""
-        if self._sentinels is not None:
-            with contextlib.suppress(failed.RedisError, OSError, TimeoutError):
-                await self.client.connection_pool.disconnect(inuse_connections=False)
+    def _leave(self) -> None:
+        """Have whoever takes an idle connection ask Sentinel: a primary that was cut off goes on to answer."""
+        if isinstance(pool := self.client.connection_pool, _Pool):
+            pool.leave()
 
     async def close(self) -> None:
         for client in (self.client, *(self._sentinels.sentinels if self._sentinels else ())):
@@ -189,8 +183,7 @@ class Primary:
             **tls,
         }
         self._sentinels = _Sentinels(hosts, sentinel_kwargs=to_sentinel)
-        kind = _TLSConnection if tls else _Connection
-        client: Client = self._sentinels.master_for(name, username=user, connection_class=kind, **common, **tls)
+        client: Client = self._sentinels.master_for(name, connection_pool_class=_Pool, username=user, **common, **tls)
         return client
 
 
@@ -198,18 +191,26 @@ class _NotYet(Exception):
     """The write is not on every replica."""
 
 
-class _Connection(SentinelManagedConnection):
-    """Closes without waiting for the other side, which may be cut off.
+class _Pool(SentinelConnectionPool):
+    """Who takes a connection that is trusted no more opens it anew.
 
-    Two tasks may close the same one, and in Python 3.11 the end of one's patience cancels what the other waits for.
+    Closed by somebody else, as `disconnect` does it, redis-py would break in the middle of what it does with it.
     """
 
-    async def disconnect(self, nowait: bool = False, *about: Any, **it: Any) -> None:
-        await super().disconnect(True, *about, **it)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._distrust = 0
+        self._opened: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
+    def leave(self) -> None:
+        """Trust none of the connections there are any more."""
+        self._distrust += 1
 
-class _TLSConnection(_Connection, SentinelManagedSSLConnection):
-    pass
+    async def ensure_connection(self, connection: Any) -> None:
+        if self._opened.get(connection) != self._distrust:
+            self._opened[connection] = self._distrust
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
 
 
 class _Sentinels(Sentinel):

@@ -445,3 +445,37 @@ async def test_what_hangs_without_a_connection_is_tried_anew_when_the_primary_mo
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await primary.close()
+
+
+async def test_a_move_in_the_middle_of_many_operations_breaks_none(fleet: Fleet) -> None:
+    store = RedisStore(settings(fleet.url))
+    watching = asyncio.create_task(store.watch())
+    ending = False
+    done = 0
+
+    async def ask(number: int) -> None:
+        nonlocal done
+        while not ending:
+            with contextlib.suppress(StoreUnavailable):
+                await store.put(f"token/{number}", "x" * 50_000)
+                await store.find("token")
+            done += 1
+
+    asking = [asyncio.create_task(ask(number)) for number in range(12)]
+    try:
+        async with asyncio.timeout(LIMIT):
+            while done < 50:
+                await asyncio.sleep(0.01)
+        await fleet.move()
+        done = 0
+        async with asyncio.timeout(LIMIT):
+            while done < 200 and not any(task.done() for task in asking):
+                await asyncio.sleep(0.01)
+    finally:
+        ending = True
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        while not watching.done():  # Python 3.11's wait_for, which redis-py uses, may swallow a cancellation
+            watching.cancel()
+            await asyncio.sleep(0.01)
+        await store.close()
+    assert ends == [None] * len(asking)
