@@ -210,9 +210,20 @@ def _forward(writer: asyncio.StreamWriter, topic: str, data: dict[str, Any]) -> 
         writer.write(line)
 
 
+def unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the event loop has nobody to tell of. A TLS connection that ends while it is closed is nobody's fault.
+
+    uvloop then writes to what is closed already, once for each connection to a primary of the store that is gone.
+    """
+    error = context.get("exception")
+    if not (isinstance(error, RuntimeError) and "the handler is closed" in str(error)):
+        loop.default_exception_handler(context)
+
+
 async def _main(
     settings: Settings, drained: bool, control: socket.socket, sockets: list[socket.socket], slot: int
 ) -> int:
+    asyncio.get_running_loop().set_exception_handler(unhandled)
     reader, writer = await asyncio.open_connection(sock=control, limit=1 << 20)
     await freshen(settings)
     return await Worker(settings, sockets, drained, slot).run(reader, writer)
