@@ -73,6 +73,12 @@ async def until_pid_gone(pid: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_stopped(pid: int) -> None:
+    async with asyncio.timeout(LIMIT):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0.01)
+
+
 async def asked(client: aiohttp.ClientSession, url: str) -> tuple[int, str | None]:
     """One QUERY, its answer read to the end: status and Connection header."""
     async with client.post(f"{url}/mcp", **QUERY) as response:
@@ -221,6 +227,7 @@ async def test_nor_does_one_whose_loop_stands_still(how: str, launch: Launch, ht
         asking = None
         if how == "stopped":
             os.kill(worker, signal.SIGSTOP)
+            await until_stopped(worker)  # one that stops after its parent's end is woken by nobody
         else:
             block = wait(modern, 600)
             block["json"]["params"]["name"] = block["headers"]["mcp-name"] = "test_block"
