@@ -1,9 +1,10 @@
 """`doris-mcp-server keys …` against a real Redis: what an operator sees, and what two servers on one store do then."""
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -241,6 +242,19 @@ async def fleet(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[li
         yield [one, two]
 
 
+@contextlib.asynccontextmanager
+async def going_on(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that has no end of its own goes on meanwhile, and must not end before."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+
+
 async def seals(fleet: list[Running], key: str) -> None:
     async with asyncio.timeout(LIMIT):
         for server in fleet:
@@ -253,8 +267,7 @@ async def test_a_rotation_under_load_fails_no_request_and_ends_the_old_key_with_
 ) -> None:
     load = Load(http, [server.url for server in fleet])
     old = await load.begin(load.urls[0])
-    tasks = [asyncio.create_task(load.go_on()) for _ in range(3)] + [asyncio.create_task(load.go_on_with(old))]
-    try:
+    async with going_on(*(load.go_on() for _ in range(3)), load.go_on_with(old)):
         _, ring = await keys("rotate", "--delay", "4s", "--overlap", "4s")
         before, after = sealing(ring)
         await seals(fleet, before["id"])
@@ -269,11 +282,6 @@ async def test_a_rotation_under_load_fails_no_request_and_ends_the_old_key_with_
         async with asyncio.timeout(LIMIT):
             while load.answered < done + 50:
                 await asyncio.sleep(0.05)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
     print(f"{load.answered} requests of sessions during the rotation, {len(load.failed)} failed")
     assert not load.failed
     until = datetime.fromisoformat(before["until"]).timestamp()
@@ -350,13 +358,14 @@ async def test_a_signed_token_is_good_through_the_overlap_of_its_key_and_not_aft
         assert code == 0, issued
         return str(issued["token"])
 
-    seen: list[tuple[float, str, int]] = []  # when asked, which token, status
+    seen: dict[str, list[tuple[float, float, int]]] = {"old": [], "new": []}  # when asked, when answered, status
 
     async def go_on(name: str, token: str) -> None:
         while True:
             for server in fleet:
                 began = time.time()
-                seen.append((began, name, await let_in(http, server, token)))
+                status = await let_in(http, server, token)
+                seen[name].append((began, time.time(), status))
 
     await keys("rotate", "--delay", "4s")  # the first key that signs counts at once
     old = await issue()
@@ -368,27 +377,17 @@ async def test_a_signed_token_is_good_through_the_overlap_of_its_key_and_not_aft
         while (rotated := await keys("rotate", "--delay", "4s", "--overlap", "5s"))[0]:  # the first one is under way
             await asyncio.sleep(0.1)
     before, after = (key for key in rotated[1]["keys"] if key["purpose"] == "issuer")
-    until = datetime.fromisoformat(before["until"]).timestamp()
-    tasks = [asyncio.create_task(go_on("old", old)) for _ in range(3)]
-    try:
-        async with asyncio.timeout(LIMIT):
-            while jwt.get_unverified_header(new := await issue())["kid"] != after["id"]:
+    async with going_on(*(go_on("old", old) for _ in range(3))), asyncio.timeout(LIMIT):
+        while jwt.get_unverified_header(new := await issue())["kid"] != after["id"]:
+            await asyncio.sleep(0.05)
+        async with going_on(*(go_on("new", new) for _ in range(3))):
+            while [status for _, _, status in seen["old"][-10:]] != [401] * 10:
                 await asyncio.sleep(0.05)
-            tasks += [asyncio.create_task(go_on("new", new)) for _ in range(3)]
-            while [status for _, name, status in seen if name == "old"][-10:] != [401] * 10:
-                await asyncio.sleep(0.05)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
-    # The key's end is shown in whole seconds.
-    through = [status for began, name, status in seen if name == "old" and began < until]
-    new_ones = [status for _, name, status in seen if name == "new"]
-    last = max(began for began, name, status in seen if name == "old" and status == 200)
-    print(
-        f"{len(through)} + {len(new_ones)} requests, the last one with the old key {last - until:+.2f} s after its end"
-    )
+    until = datetime.fromisoformat(before["until"]).timestamp()  # in whole seconds: up to one before its end
+    through = [status for _, answered, status in seen["old"] if answered < until]
+    new_ones = [status for _, _, status in seen["new"]]
+    last = max(began for began, _, status in seen["old"] if status == 200)
+    print(f"{len(through)} + {len(new_ones)} requests; the old key's last one {last - until:+.2f} s after its end")
     assert set(through) == set(new_ones) == {200}
     assert last < until + 1
 
