@@ -55,6 +55,8 @@ class Set:
             port {self.ports[0]}
             requirepass {PASSWORD}
             user admin on >{PASSWORD} ~* &* +@all
+            user sentinel on >{PASSWORD} allchannels +@all
+            user app on >{PASSWORD} ~* &* +@all
             masterauth {PASSWORD}
             repl-diskless-sync-delay 0
             replica-announce-ip {NODES[name]}
@@ -68,6 +70,7 @@ class Set:
             sentinel sentinel-pass {PASSWORD}
             sentinel announce-ip {NODES[name]}
             sentinel monitor fleet {NODES["redis-1"]} {self.ports[0]} 2
+            sentinel auth-user fleet sentinel
             sentinel auth-pass fleet {PASSWORD}
             sentinel down-after-milliseconds fleet 3000
             sentinel failover-timeout fleet 10000""", "--sentinel")  # fmt: skip
@@ -90,8 +93,9 @@ class Set:
 
         return dict(eventually(seen, lambda: str(self.look())))
 
-    def client(self, name: str) -> Any:
-        return redis.Redis(NODES[name], self.ports[0], password=PASSWORD, decode_responses=True, socket_timeout=30)
+    def client(self, name: str, user: str | None = None) -> Any:
+        common: dict[str, Any] = {"password": PASSWORD, "decode_responses": True, "socket_timeout": 30}
+        return redis.Redis(NODES[name], self.ports[0], username=user, **common)
 
     def close(self) -> None:
         for stack in self._stacks.values():
@@ -146,7 +150,7 @@ def test_a_move_loses_nothing_of_clients_that_stay_where_they_are(nodes: Set) ->
     ended = threading.Event()
 
     def write() -> None:
-        stays = nodes.client("redis-1")
+        stays = nodes.client("redis-1", "app")
         for number in range(1_000_000):
             try:
                 stays.set(f"n{number}", number)
@@ -164,6 +168,19 @@ def test_a_move_loses_nothing_of_clients_that_stay_where_they_are(nodes: Set) ->
     assert [n for n in acknowledged if there.get(f"n{n}") is None] == []
     there.set("written", "there")
     assert moved["to"] != "redis-1" and moved["seconds"] < LIMIT
+
+
+def test_a_sentinel_is_answered_while_writes_are_held(nodes: Set) -> None:
+    """It publishes over the connection of its PINGs: held with all that writes, it would take the primary for dead."""
+    sentinel, app = nodes.client("redis-1", "sentinel"), nodes.client("redis-1")
+    written = threading.Thread(target=app.set, args=("written", "afterwards"), daemon=True)
+    with nodes.fleet.redis(NODES["redis-1"]) as door, MODULE.writes_held(door):
+        written.start()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            sentinel.publish("__sentinel__:hello", "x")
+        assert sentinel.ping() and app.get("written") is None
+    written.join(LIMIT)
+    assert app.get("written") == "afterwards" and sentinel.publish("__sentinel__:hello", "x") >= 3
 
 
 def test_a_move_that_no_replica_may_take_is_undone(nodes: Set) -> None:

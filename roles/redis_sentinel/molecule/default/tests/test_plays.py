@@ -180,6 +180,12 @@ def test_a_rolling_restart_loses_no_acknowledged_write(hosts: dict[str, Any], ap
     assert play.changed == set(NODES.values())
     after = {name: host.check_output(pids).split() for name, host in hosts.items()}
     assert not [pid for name in before for pid in set(before[name]) & set(after[name])]
+    # Sentinel itself forgets it; its unit does not.
+    assert [ping_period(host) for host in hosts.values()] == ["200"] * 3
+
+
+def ping_period(host: Any) -> str:
+    return str(json.loads(host.check_output(f"{CLI} sentinel --json sentinel debug"))["PING-PERIOD"])
 
 
 def damaged(backup: Path, folder: Path, manifest: bool) -> Path:
@@ -239,3 +245,14 @@ def test_each_replica_makes_a_backup_a_day_and_keeps_seven(hosts: dict[str, Any]
             assert len(kept) == 7 and not kept[-1].startswith("doris-mcp-2020")
             host.check_output(f"redis-check-rdb {folder}/{kept[-1]}")
         host.check_output(f"rm -f {folder}/doris-mcp-2020*")
+
+
+def test_what_only_the_daemons_remember_is_put_right_and_nothing_else(hosts: dict[str, Any]) -> None:
+    """A switchover that was killed on its host leaves the first; see redis_set."""
+    hosts["redis-2"].check_output(f"{CLI} redis acl setuser sentinel -publish")
+    hosts["redis-3"].check_output(f"{CLI} sentinel sentinel debug ping-period 1000")
+    play = deploy()
+    assert play.code == 0 and play.changed == {"redis-2", "redis-3"}, play.output
+    assert "+publish" in hosts["redis-2"].check_output(f"{CLI} redis acl getuser sentinel")
+    assert ping_period(hosts["redis-3"]) == "200"
+    assert deploy().changed == set()
