@@ -42,6 +42,20 @@ def killed(fleet: Fleet, where: str, *arguments: str) -> dict[str, Any]:
 
     Empty when the deploy ended before that. The keys are those of callbacks/kill_at.py.
     """
+    code, note = _deploy(fleet, where, *arguments)
+    assert code == (-9 if note else 0), str(fleet.last)
+    return dict(note or {})
+
+
+def changing(fleet: Fleet, *arguments: str) -> list[int]:
+    """The numbers of a deploy's tasks that change something on any host, from one that is let run to its end."""
+    code, tasks = _deploy(fleet, "", *arguments)
+    assert code == 0 and tasks, str(fleet.last)
+    return [task["at"] for task in tasks if task["changed"]]
+
+
+def _deploy(fleet: Fleet, where: str, *arguments: str) -> tuple[int, Any]:
+    """The exit code of a deploy, and what callbacks/kill_at.py wrote down; None for nothing."""
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "note"
         play = fleet.attempt(
@@ -53,8 +67,7 @@ def killed(fleet: Fleet, where: str, *arguments: str) -> dict[str, Any]:
             KILL_AT=where,
             KILL_NOTE=str(note),
         )
-        assert play.code == (-9 if note.exists() else 0), str(play)
-        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+        return play.code, json.loads(note.read_text(encoding="utf-8")) if note.exists() else None
 
 
 @dataclass

@@ -23,7 +23,7 @@ from itertools import groupby
 from pathlib import Path
 
 from .fleet import ROOT, Fleet
-from .kill import Kill, Proof
+from .kill import Kill, Proof, changing
 from .load import Load, Mix
 from .releases import release
 from .serving import Serving
@@ -52,7 +52,7 @@ async def prove(fleet: Fleet, args: argparse.Namespace, file: Path) -> None:
         async with Serving(ready) as serving, load:
             proof = Proof(fleet, load, serving, releases)
             left_out = 0
-            for number, at in enumerate(range(args.first, args.last + 1, args.every), start=1):
+            for number, at in enumerate(await boundaries(proof, args), start=1):
                 if at in done:
                     continue
                 # One that finds no host out has nothing to wait for.
@@ -64,6 +64,16 @@ async def prove(fleet: Fleet, args: argparse.Namespace, file: Path) -> None:
                 with file.open("a", encoding="utf-8") as records:
                     records.write(json.dumps(asdict(kill)) + "\n")
                 print(line(kill), flush=True)
+
+
+async def boundaries(proof: Proof, args: argparse.Namespace) -> list[int]:
+    """The tasks before which the controller is to die; more than there are, unless only changes count."""
+    wanted = range(args.first, args.last + 1, args.every)
+    if not args.changed:
+        return list(wanted)
+    found = await asyncio.to_thread(changing, proof.fleet, *proof.releases[0][1])
+    proof.releases.reverse()
+    return [at for at in wanted if at == args.first or at - 1 in found]
 
 
 def kills(file: Path) -> list[Kill]:
@@ -109,6 +119,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="first", type=int, default=1, metavar="N", help="the first boundary (1)")
     parser.add_argument("--to", dest="last", type=int, default=9999, metavar="N", help="the last boundary (all)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th (1)")
+    parser.add_argument(
+        "--changed", action="store_true",
+        help="only where the task before changed something: elsewhere a kill finds the fleet as one boundary earlier",
+    )  # fmt: skip
     parser.add_argument(
         "--wait-every", type=int, default=5, metavar="N",
         help="at every N-th that leaves a host out, run nothing until it is back by itself (5; 0: never)",
