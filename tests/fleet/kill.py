@@ -72,7 +72,7 @@ def _deploy(fleet: Fleet, where: str, *arguments: str) -> tuple[int, Any]:
 
 @dataclass
 class Proof:
-    """The fleet under load, and two releases that are both on its hosts."""
+    """The fleet under load, and two releases, of which the hosts run the second."""
 
     fleet: Fleet
     load: Load
@@ -86,6 +86,9 @@ class Proof:
         `again`, a third run must change nothing.
         """
         new, deploying = self.releases[0]
+        # Current nowhere, so this deploy installs it, too.
+        for host in self.fleet.names("app"):
+            self.fleet.on(host, f"sudo rm -rf /opt/doris-mcp-server/releases/{new}")
         before = answered(self.load.report), lost(self.load.report)
         self.serving.tally.begin(time.monotonic())
         note = await asyncio.to_thread(killed, self.fleet, str(at), *deploying)

@@ -2,13 +2,13 @@
 
 On a lab of its own, under load, for one boundary after the other: a deploy to three hosts is killed there, and the same
 deploy, run again, must end well with every host on the new release. Two releases take turns, so that there is always
-something to roll. What must hold meanwhile: N-1 hosts serve, no host is out for longer than 120 s after the kill, also
-where nobody runs anything again, and no request is lost.
+something to install and to roll. What must hold meanwhile: N-1 hosts serve, no host is out for longer than 120 s after
+the kill, also where nobody runs anything again, and no request is lost.
 
     make prove-kills ARGS='--from 43 --to 155 --every 3'
 
 Each boundary takes a deploy and a half, so all of them take hours. Every one leaves a line in a file, and a run goes on
-where the last one ended.
+where the last one ended. `--changed` leaves out those that find the fleet as the boundary before did.
 """
 
 import argparse
