@@ -6,7 +6,7 @@ moved by plan still answers, and what is written there is lost (measured: 27,679
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -90,7 +90,7 @@ class Primary:
 
         async def attempt() -> T:
             # WAIT counts for the writes of its own connection.
-            async with self.client.client() as connection:
+            async with self._own_connection() as connection:
                 done = await operation(connection)
                 replicas = len((await connection.role())[2])
                 if replicas or self._sentinels is not None:
@@ -100,6 +100,15 @@ class Primary:
                 return done
 
         return await self.call(attempt, DURABLE_BUDGET)
+
+    @contextlib.asynccontextmanager
+    async def _own_connection(self) -> AsyncIterator[Client]:
+        # redis-py's own `async with` keeps the connection for ever when it is cancelled as it ends.
+        connection = self.client.client()
+        try:
+            yield await connection.initialize()
+        finally:
+            await asyncio.shield(connection.aclose())
 
     async def follow(self) -> None:
         """See where Sentinel says the primary is, and leave the one before, until cancelled.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import signal
 import subprocess
 import tempfile
@@ -375,6 +376,26 @@ async def test_a_primary_that_was_replaced_while_it_still_answers_is_left(fleet:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await store.close()
+
+
+async def test_a_write_that_is_cancelled_anywhere_leaves_its_connection_to_others(port: int) -> None:
+    primary = Primary(settings(f"redis://127.0.0.1:{port}/0"))
+    ended = 0
+    try:
+        for steps in itertools.count():
+            writing = asyncio.create_task(primary.durably(lambda connection: connection.set("doris-mcp:n", 1)))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ended += writing.done()
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            async with asyncio.timeout(LIMIT):
+                while primary.client.connection_pool._in_use_connections:
+                    await asyncio.sleep(0)
+            if ended > 5:
+                break
+    finally:
+        await primary.close()
 
 
 async def test_sentinels_that_know_only_the_past_are_not_believed(fleet: Fleet) -> None:
