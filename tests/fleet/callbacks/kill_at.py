@@ -3,6 +3,7 @@
 KILL_AT says where: the number of the task, counted from 1 as they begin, or the name of one. KILL_NOTE is a file that
 gets what it was, as JSON: at (number), play, batch (counted from 1 where a play runs host by host), task. With an empty
 KILL_AT the controller lives, and the file gets every task as a list, each with `changed`: whether it did, on any host.
+The fleet's lock and a drain's lease count, too, though the plays do not call it a change that they take or renew one.
 """
 
 import json
@@ -53,7 +54,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _begins(self, task: Any) -> None:
         at = len(self._tasks) + 1
         note = {"at": at, "play": self._play, "batch": self._batches[self._play], "task": task.get_name()}
-        self._tasks.append(note | {"changed": False})
+        self._tasks.append(note | {"changed": task.action == "fleet_lock" or "Renew | " in task.get_name()})
         if not self._where or self._where not in (str(at), task.name):
             return
         self._note.write_text(json.dumps(note), encoding="utf-8")
