@@ -13,6 +13,7 @@ from doris_mcp_server.asgi import Application
 from doris_mcp_server.auth import Verifier
 from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.auth.permits import Permits
+from doris_mcp_server.auth.seats import Seats
 from doris_mcp_server.auth.signed import Signed
 from doris_mcp_server.centre.follower import Follower
 from doris_mcp_server.clusters import Caller
@@ -89,7 +90,12 @@ class App:
         ]
         tools = _tools(settings)
         self.permits = Permits(settings, self.store, lambda: self.registry.workers, {tool.name for tool in tools})
-        self.metrics.sources += [self.permits.show, lambda to: to.fleet_workers.set(self.registry.workers)]
+        self.seats = Seats(settings, self.store, lambda: self.registry.workers, {tool.name for tool in tools})
+        self.metrics.sources += [
+            self.permits.show,
+            self.seats.show,
+            lambda to: to.fleet_workers.set(self.registry.workers),
+        ]
         keys = self.rotation.keys
         self.sessions = Sessions(
             keys,
@@ -111,7 +117,12 @@ class App:
                 metrics=self.metrics,
             )
         calls = Calls(
-            self._nothing_yet, admission, self.metrics, self.permits, self.oauth.refused if self.oauth else None
+            self._nothing_yet,
+            admission,
+            self.metrics,
+            self.permits,
+            self.seats,
+            self.oauth.refused if self.oauth else None,
         )
         resources = Resources(settings)
         self.protocol = Protocol(settings, tools, calls, answers, self.sessions, self.bus, keys, resources)
@@ -137,6 +148,7 @@ class App:
             self.protocol.apply,
             self.asgi.apply,
             self.permits.apply,
+            self.seats.apply,
         )
         self.follower.apply_to(self.apply)
 
@@ -151,7 +163,7 @@ class App:
 
     async def watch(self) -> None:
         """Look how Doris and the store do, and follow what all hosts share, until cancelled."""
-        parts = (self.health, self.routes, self.store, self.rotation, self.follower, self.verifier)
+        parts = (self.health, self.routes, self.store, self.rotation, self.follower, self.verifier, self.seats)
         await asyncio.gather(*(part.watch() for part in parts))
 
     async def hand_over(self, leave: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
@@ -211,7 +223,7 @@ class App:
         await run("store", self.store.close(), CLOSE_LIMIT)
 
     async def _end_background(self) -> None:
-        await asyncio.gather(self.protocol.close(), self.registry.close())
+        await asyncio.gather(self.protocol.close(), self.registry.close(), self.seats.close())
 
     def _member(self) -> Member:
         """This worker, as the others may know it."""

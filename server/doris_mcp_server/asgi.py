@@ -159,17 +159,18 @@ class Application:
         if (refusal := self._policy.refusal(headers)) is not None:
             return await self._refuse(send, *refusal)
         method = scope["method"]
-        limited = self._permits.on and not (principal is not None and principal.name == SMOKE)
+        limited = self._protocol.limited and not (principal is not None and principal.name == SMOKE)
+        address = self._addresses.of(scope, headers) if limited else ""
         self._gate.enter()
         try:
             if limited:
-                await self._permits.spend("address", self._addresses.of(scope, headers))
+                await self._permits.spend("address", address)
             known = principal or await self._identify(scope, headers)
             if isinstance(known, Refusal):
                 return await self._send(send, known)
             if limited:
                 await self._permits.spend("principal", known.name)
-            request = Request(scope, headers, known, receive, send, self._gate.streaming)
+            request = Request(scope, headers, known, receive, send, address, self._gate.streaming)
             if method == "POST":
                 return await self._protocol.post(request)
             if method == "DELETE":

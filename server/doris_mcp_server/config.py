@@ -21,7 +21,7 @@ from doris_mcp_server import clusters, issuers, patterns, rates
 from doris_mcp_server.clusters import Account, Cluster
 from doris_mcp_server.errors import ConfigError
 from doris_mcp_server.issuers import Issuer
-from doris_mcp_server.rates import Rate
+from doris_mcp_server.rates import Cap, Rate
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -87,6 +87,7 @@ class Settings(BaseModel):
     max_queued: int = Field(200, ge=0, le=100_000, json_schema_extra=_env("DORIS_MCP_MAX_QUEUED"))
     queue_seconds: float = Field(5.0, gt=0, le=300, json_schema_extra=_env("DORIS_MCP_QUEUE_SECONDS"))
     rate_limits: tuple[Rate, ...] = Field((), json_schema_extra=_env("DORIS_MCP_RATE_LIMITS"))
+    concurrency_limits: tuple[Cap, ...] = Field((), json_schema_extra=_env("DORIS_MCP_CONCURRENCY_LIMITS"))
     trusted_proxies: Words = Field((), json_schema_extra=_env("DORIS_MCP_TRUSTED_PROXIES"))
     result_cache_seconds: float = Field(0, ge=0, le=86_400, json_schema_extra=_env("DORIS_MCP_RESULT_CACHE_SECONDS"))
     result_cache_bytes: int = Field(
@@ -162,6 +163,11 @@ class Settings(BaseModel):
     @classmethod
     def _read_rates(cls, value: object) -> object:
         return rates.parse(value) if isinstance(value, str) else value
+
+    @field_validator("concurrency_limits", mode="before")
+    @classmethod
+    def _read_caps(cls, value: object) -> object:
+        return rates.parse_caps(value) if isinstance(value, str) else value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -16,7 +16,8 @@ HOT: Final = frozenset({
     "max_concurrent", "max_concurrent_per_principal", "max_queued", "queue_seconds", "max_streams",
     "result_cache_seconds", "result_cache_bytes",
     "disabled_tools", "allowed_tables", "masked_columns",
-    "allowed_hosts", "allowed_origins", "trusted_proxies", "rate_limits",
+    "allowed_hosts", "allowed_origins", "trusted_proxies",
+    "rate_limits", "concurrency_limits",
 })
 """Fields of Settings that a running worker exchanges. Whoever uses one takes its new value in `App.apply`."""
 OWN: Final = frozenset({

@@ -1,13 +1,16 @@
-"""How often something may be done: the limits of DORIS_MCP_RATE_LIMITS, read.
+"""How often something may be done, and how much of it at once: DORIS_MCP_RATE_LIMITS and _CONCURRENCY_LIMITS, read.
 
     principal=600/m, principal:batch=6000/m burst 500, tool:execute_query=60/m, address=1200/m, failure=30/m
+    principal=50, principal:batch=200, tool:execute_query=80, address=100
 
-Each is a bucket into which so many permits fall in a second, minute, hour or day, up to `burst`: at first it is full.
-A leaf beside `config`.
+A rate is a bucket into which so many permits fall in a second, minute, hour or day, up to `burst`: at first it is full.
+A cap is a number of seats. A leaf beside `config`.
 """
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+from urllib.parse import quote
 
 KINDS: Final = ("principal", "tool", "address", "failure")
 """Requests of a caller, calls of a tool, requests from an address, requests from an address without a valid token."""
@@ -17,6 +20,9 @@ _SHAPE: Final = re.compile(
     r"(?P<kind>[a-z]+)(:(?P<of>\S+?))?\s*=\s*(?P<number>\d+)/(?P<period>[smhd])(\s+burst\s+(?P<burst>\d+))?"
 )
 _EXAMPLE: Final = "write principal=600/m, tool:execute_query=60/m burst 10"
+CAPPED: Final = ("principal", "tool", "address")
+"""Calls of a caller, calls of a tool, calls from an address."""
+_CAP: Final = re.compile(r"(?P<kind>[a-z]+)(:(?P<of>\S+?))?\s*=\s*(?P<number>\d+)")
 
 
 class Rate(NamedTuple):
@@ -33,13 +39,49 @@ class Rate(NamedTuple):
         return self.number / self.period
 
 
+class Cap(NamedTuple):
+    """A limit on how many calls of each of a kind run at once, or of the one that `of` names."""
+
+    kind: str
+    of: str
+    number: int
+
+
+Limit = TypeVar("Limit", Rate, Cap)
+
+
+def spelt(kind: str, of: str) -> str:
+    """What a limit counts, as a name in the store. Quoted: a caller's name may be no text that a store takes."""
+    return f"{kind}:{quote(of, safe=' :@', errors='surrogatepass')}"
+
+
 def parse(text: str) -> tuple[Rate, ...]:
     """The limits. ValueError naming the one that cannot be read, and the fix."""
-    rates = [_rate(part.strip()) for part in text.split(",") if part.strip()]
-    for rate in rates:
-        if sum((rate.kind, rate.of) == (other.kind, other.of) for other in rates) > 1:
-            raise ValueError(f"{rate.kind}{':' * bool(rate.of)}{rate.of} is limited twice; leave one of them out")
-    return tuple(rates)
+    return _each(text, _rate)
+
+
+def parse_caps(text: str) -> tuple[Cap, ...]:
+    """The limits. ValueError naming the one that cannot be read, and the fix."""
+    return _each(text, _cap)
+
+
+def _each(text: str, read: Callable[[str], Limit]) -> tuple[Limit, ...]:
+    limits = [read(part.strip()) for part in text.split(",") if part.strip()]
+    for limit in limits:
+        if sum((limit.kind, limit.of) == (other.kind, other.of) for other in limits) > 1:
+            raise ValueError(f"{limit.kind}{':' * bool(limit.of)}{limit.of} is limited twice; leave one of them out")
+    return tuple(limits)
+
+
+def _cap(text: str) -> Cap:
+    found = _CAP.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is no limit; write principal=50, tool:execute_query=80")
+    if found["kind"] not in CAPPED:
+        raise ValueError(f"{text[:80]!r} limits nothing; what can be limited: {', '.join(CAPPED)}")
+    if not 0 < (number := int(found["number"])) <= _MOST:
+        raise ValueError(f"{text[:80]!r} must let something through, and at most {_MOST}")
+    return Cap(found["kind"], found["of"] or "", number)
 
 
 def _rate(text: str) -> Rate:

@@ -20,6 +20,7 @@ from doris_mcp_server.answers import Answers
 from doris_mcp_server.auth import LOCAL, Principal
 from doris_mcp_server.auth.challenge import Resources
 from doris_mcp_server.auth.permits import Permits
+from doris_mcp_server.auth.seats import Seats
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import QueryFailed
 from doris_mcp_server.keys import KeyRing
@@ -68,8 +69,8 @@ class Both:
         bus = self.bus = Bus()
         admission = Admission(total=1000, each=1000, queued=0, patience=60)
         nothing: Any = None
-        permits = Permits(config, LocalStore(), lambda: 1)
-        calls = Calls(partial(Context, nothing, nothing), admission, Metrics(), permits)
+        permits, seats = Permits(config, LocalStore(), lambda: 1), Seats(config, LocalStore(), lambda: 1)
+        calls = Calls(partial(Context, nothing, nothing), admission, Metrics(), permits, seats)
         keys = KeyRing([b"k" * 32])
         sessions = Sessions(keys, LocalStore(), bus, idle_seconds=100, max_seconds=100)
         self.protocol = Protocol(config, (SAY, *TOOLS), calls, Answers("node"), sessions, bus, keys, Resources(config))

@@ -17,7 +17,7 @@ from doris_mcp_server.config import Settings
 from doris_mcp_server.state import open_store
 from doris_mcp_server.state.bus import Bus
 
-from ..echoes import ECHO, messages
+from ..echoes import ECHO, messages, wait
 from ..ports import free_port
 from ..redis_server import PASSWORD, answers, daemon
 from .conftest import LIMIT, Running, legacy, modern, serving
@@ -166,6 +166,55 @@ async def test_without_trusted_proxies_nobody_chooses_his_address(tmp_path: Path
         ann = await it.token("ann")
         asked = [it.ask(call(modern), ann, n % 2, address=f"203.0.113.{n}") for n in range(10)]
         assert Counter([status for status, *_ in await asyncio.gather(*asked)]) == {200: 5, 429: 5}
+
+
+CAPS = {
+    "principal": ("principal=3", "this caller may run 3 calls at once"),
+    "tool": ("tool:test_wait=3", "3 calls of the tool test_wait may run at once"),
+    "address": ("address=3", "3 calls from this address may run at once"),
+}
+
+
+@pytest.mark.parametrize("kind", CAPS)
+async def test_calls_that_run_at_once_count_as_one_on_both_hosts_and_a_client_that_leaves_makes_room(
+    tmp_path: Path, kind: str
+) -> None:
+    text, words = CAPS[kind]
+    more = {"DORIS_MCP_CONCURRENCY_LIMITS": text, "DORIS_MCP_TRUSTED_PROXIES": "127.0.0.0/8"}
+    here, there = "203.0.113.1", "203.0.113.2"
+    quick = wait(modern, 0)
+    async with fleet(tmp_path, "", **more) as it:
+        ann, bob = await it.token("ann"), await it.token("bob")
+        assert (await it.ask(wait(modern, 0, task={}), bob))[0] == 200  # the SDK is loaded on first need
+
+        async def sit(host: int) -> None:
+            while (await it.ask(wait(modern, 2 * LIMIT), ann, host, here))[0] == 429:  # one that looks was there first
+                await asyncio.sleep(0.05)
+
+        running = [asyncio.create_task(sit(n % 2)) for n in range(3)]
+        async with asyncio.timeout(LIMIT):
+            for host in (0, 1):
+                while (await it.ask(quick, ann, host, here))[0] != 429:
+                    await asyncio.sleep(0.05)
+        for era in (modern, legacy):
+            for members in ({}, {"task": {}}):
+                request = wait(era, 0, **members)
+                request["json"]["id"] = 77
+                status, headers, said = await it.ask(request, ann, 1, here)
+                assert (status, said["id"], said["error"]["code"]) == (429, 77, OVERLOADED)
+                assert headers["retry-after"] == "1" and words in said["error"]["message"]
+        assert await it.statuses(2, modern("tools/list"), ann, address=here) == {200: 2}, "which is no call"
+        assert await it.statuses(2, quick, SMOKE, address=here) == {200: 2}
+        assert await it.statuses(2, quick, bob, address=there) == {429 if kind == "tool" else 200: 2}
+        counted = [await it.metric(f'doris_mcp_concurrency_limited_total{{limit="{kind}"}}', n) for n in (0, 1)]
+        assert sum(counted) >= 4
+        assert (await it.hosts[1].said("concurrency limit reached"))["limit"] == kind
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        async with asyncio.timeout(LIMIT):
+            while (await it.ask(quick, ann, 0, here))[0] != 200:
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("how", ["gone", "silent"])

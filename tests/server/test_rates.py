@@ -1,10 +1,10 @@
-"""DORIS_MCP_RATE_LIMITS and DORIS_MCP_TRUSTED_PROXIES, as people write them."""
+"""DORIS_MCP_RATE_LIMITS, DORIS_MCP_CONCURRENCY_LIMITS and DORIS_MCP_TRUSTED_PROXIES, as people write them."""
 
 import pytest
 
 from doris_mcp_server.config import load
 from doris_mcp_server.errors import ConfigError
-from doris_mcp_server.rates import Rate, parse
+from doris_mcp_server.rates import Cap, Rate, parse, parse_caps
 
 
 def test_limits_are_read_as_they_are_written() -> None:
@@ -41,6 +41,34 @@ def test_a_limit_that_cannot_be_read_names_the_variable_and_the_fix(text: str, w
     with pytest.raises(ConfigError) as caught:
         load(environ={"DORIS_MCP_RATE_LIMITS": text})
     assert caught.value.message.startswith("DORIS_MCP_RATE_LIMITS: ")
+    assert words in caught.value.message
+
+
+def test_caps_are_read_as_they_are_written() -> None:
+    assert parse_caps(" principal=50, principal:batch = 200,tool:echo=1,address=100") == (
+        Cap("principal", "", 50),
+        Cap("principal", "batch", 200),
+        Cap("tool", "echo", 1),
+        Cap("address", "", 100),
+    )
+    assert load(environ={"DORIS_MCP_CONCURRENCY_LIMITS": ""}).concurrency_limits == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("principal", "write principal=50"),
+        ("principal=50/m", "'principal=50/m' is no limit"),
+        ("failure=5", "principal, tool, address"),
+        ("principal=0", "must let something through"),
+        ("principal=9999999999", "at most 1000000000"),
+        ("tool:x=5, tool:x=6", "tool:x is limited twice"),
+    ],
+)
+def test_a_cap_that_cannot_be_read_names_the_variable_and_the_fix(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"DORIS_MCP_CONCURRENCY_LIMITS": text})
+    assert caught.value.message.startswith("DORIS_MCP_CONCURRENCY_LIMITS: ")
     assert words in caught.value.message
 
 

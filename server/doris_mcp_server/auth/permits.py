@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
+from doris_mcp_server.auth import reach
+from doris_mcp_server.auth.reach import Reach
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded, StoreUnavailable
 from doris_mcp_server.observe import event
-from doris_mcp_server.rates import Rate
+from doris_mcp_server.rates import Rate, spelt
 from doris_mcp_server.state import Store
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ FAMILY: Final = "permits:v1"
 GOOD_FOR: Final = 2.0  # seconds a permit that was taken ahead may be used
 AHEAD: Final = 0.5  # seconds' worth of a limit that a worker takes at once, at most
 SHARE: Final = 6  # all workers together take ahead what a full bucket holds, divided by this, at most
-PATIENCE: Final = 0.5  # seconds a request waits for the store
-AWAY: Final = 1.0  # seconds the store is left alone after it did not answer
 KEPT: Final = 10_000  # buckets a worker remembers; the store knows them all
 TOLD: Final = 60.0  # seconds between two log lines about one bucket
 
@@ -75,8 +74,7 @@ class Permits:
         self._workers = workers
         self._tools = tools
         self._clock = clock
-        self._away = False
-        self._ask_again = -math.inf
+        self._reach = Reach("rate limits", workers, clock)
         self._refused: Counter[str] = Counter()
         self._rates: dict[tuple[str, str], Rate] = {}
         self._buckets: dict[tuple[str, str], _Bucket | None] = {}
@@ -102,7 +100,7 @@ class Permits:
             return
         if bucket.held and self._clock() < bucket.until:
             bucket.held -= 1
-            if bucket.held < bucket.batch // 2 and bucket.asking is None and not self._away:
+            if bucket.held < bucket.batch // 2 and bucket.asking is None and not self._reach.away:
                 self._fill(bucket)
             return
         if wait := await self._ask(bucket):
@@ -119,7 +117,7 @@ class Permits:
         while self._refused:
             kind, count = self._refused.popitem()
             to.rate_limited.labels(kind).inc(count)
-        to.rate_limit_fallback.set(self._away)
+        to.rate_limit_fallback.set(self._reach.away)
 
     def _bucket(self, kind: str, of: str) -> _Bucket | None:
         try:
@@ -129,7 +127,7 @@ class Permits:
         if len(self._buckets) >= KEPT:
             self._buckets.clear()
         rate = self._rates.get((kind, of)) or self._rates.get((kind, ""))
-        bucket = None if rate is None else _Bucket(_place(kind, of), of, rate)
+        bucket = None if rate is None else _Bucket(f"{FAMILY}/{spelt(kind, of)}", of, rate)
         self._buckets[kind, of] = bucket
         return bucket
 
@@ -144,7 +142,7 @@ class Permits:
                     return 0.0
                 if now < bucket.empty:
                     return bucket.empty - now
-                if self._away:
+                if self._reach.away:
                     return self._own_share(bucket, now)
                 await asyncio.shield(bucket.asking or self._fill(bucket))
         finally:
@@ -162,14 +160,14 @@ class Permits:
         bucket.batch = max(min(bucket.batch * 2 if busy else bucket.batch // 2, most), 1)
         wanted = max(bucket.batch, bucket.waiting)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(reach.PATIENCE):
                 given, wait = await self._store.spend(bucket.name, wanted, rate=rate.per_second, burst=rate.burst)
         except (StoreUnavailable, TimeoutError) as error:
-            self._is_away(error)
+            self._reach.lost(error)
             return
         finally:
             bucket.asking = None
-        self._is_back()
+        self._reach.found()
         now = self._clock()
         if given:
             bucket.held = given + (bucket.held if now < bucket.until else 0)
@@ -181,8 +179,8 @@ class Permits:
 
     def _own_share(self, bucket: _Bucket, now: float) -> float:
         """Take one of this worker's share of the limit: 0, or the seconds until there is one."""
-        if now >= self._ask_again and bucket.asking is None:
-            self._ask_again = now + AWAY
+        if self._reach.due() and bucket.asking is None:
+            self._reach.asked()
             self._fill(bucket)  # whether the store is back; nobody waits for that
         workers = self._workers()
         rate = bucket.rate.per_second / workers
@@ -193,22 +191,6 @@ class Permits:
         bucket.level -= 1
         return 0.0
 
-    def _is_away(self, error: Exception) -> None:
-        self._ask_again = self._clock() + AWAY
-        if not self._away:
-            event(
-                "rate limits: store away, each worker keeps to its share",
-                level=logging.WARNING,
-                workers=self._workers(),
-                reason=str(error) or "slow",
-            )
-        self._away = True
-
-    def _is_back(self) -> None:
-        if self._away:
-            event("rate limits: store is back")
-        self._away = False
-
     def _over(self, bucket: _Bucket, wait: float) -> Overloaded:
         rate, now = bucket.rate, self._clock()
         self._refused[rate.kind] += 1
@@ -217,8 +199,3 @@ class Permits:
             event("rate limit reached", limit=rate.kind, of=bucket.of, number=rate.number, seconds=rate.period)
         words = _WORDS[rate.kind].format(rate.number, of=bucket.of)
         return Overloaded(f"{words} a {_PERIODS[rate.period]}", hint="Wait before the next one.", retry_after=wait)
-
-
-def _place(kind: str, of: str) -> str:
-    """The name of a bucket. Quoted: what a caller is called may be no text that a store takes."""
-    return f"{FAMILY}/{kind}:{quote(of, safe=' :@', errors='surrogatepass')}"

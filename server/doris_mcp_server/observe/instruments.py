@@ -131,6 +131,18 @@ class Instruments:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.concurrency_limited = Counter(
+            "doris_mcp_concurrency_limited",
+            "Calls answered 429 because as many ran at once: of a principal, of a tool or from an address",
+            ["limit"],
+            registry=registry,
+        )
+        self.concurrency_limit_fallback = Gauge(
+            "doris_mcp_concurrency_limit_fallback",
+            "1 while the store is away and a worker keeps to its own share of the concurrency limits",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.store_up = Gauge(
             "doris_mcp_store_up",
             "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",

@@ -5,6 +5,7 @@ Clients of the handshake era get a signed session that any worker of any host ca
 """
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from doris_mcp_server.answers import INVALID_REQUEST, Answers
@@ -33,6 +34,7 @@ __all__ = ["ClientGone", "Protocol", "Request"]
 CANCELLED: Final = "mcp.cancelled"
 """Topic of calls whose client wants no answer: {"session": id of the session, "request": id of the request}."""
 SETTLED: Final = 2.0  # seconds within which every worker has applied what this one has
+_FREELY: Final = contextlib.nullcontext()
 _TOOLS_CHANGED: Final = {"method": "notifications/tools/list_changed"}
 _MODERN: Final = envelope.MODERN.encode()
 _HANDSHAKE: Final = frozenset({None, *(version.encode() for version in envelope.HANDSHAKE)})
@@ -149,6 +151,11 @@ class Protocol:
     async def close(self) -> None:
         await self.unusual.close()
 
+    @property
+    def limited(self) -> bool:
+        """Whether there are limits on how often or how many at once, so that a request's address is to be told."""
+        return self._calls.limited
+
     async def sdk(self) -> "SDK":
         return await self.unusual.sdk()
 
@@ -200,9 +207,8 @@ class Protocol:
         key = None if session is None else (session.id, id)
         self._underway.begin(task, (request.receive, send, progress, tool.title), key)
         try:
-            if self._calls.permits.on:
-                await self._calls.permit(tool, request.principal)
-            text, failed = await self._calls.run(tool, params.arguments or {}, request.principal)
+            async with self._calls.permitted(tool, request) if self._calls.limited else _FREELY:
+                text, failed = await self._calls.run(tool, params.arguments or {}, request.principal)
             message = call_answer(id, text, failed, modern=modern)
         except Overloaded as error:
             exchange = self._underway.exchange(task)

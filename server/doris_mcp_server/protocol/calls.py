@@ -1,9 +1,10 @@
 """Running a tool: arguments checked, handler run, outcome counted and logged. Both ways into a tool end here."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -11,11 +12,13 @@ from pydantic import ValidationError
 
 from doris_mcp_server.auth import SMOKE, Principal
 from doris_mcp_server.auth.permits import Permits
+from doris_mcp_server.auth.seats import Seats
 from doris_mcp_server.clusters import Caller
 from doris_mcp_server.errors import DorisRefusedLogin, InvalidArgument, Overloaded, ServerError, ShuttingDown
 from doris_mcp_server.observe import Metrics, RepeatedEvent, event
 from doris_mcp_server.protocol.admission import Admission
 from doris_mcp_server.protocol.exchange import Task, this_task
+from doris_mcp_server.protocol.request import Request
 from doris_mcp_server.tools import Context, Tool
 
 KEPT = 10_000  # things made once for a caller; beyond that they are all made again
@@ -44,10 +47,12 @@ class Calls:
         admission: Admission,
         metrics: Metrics,
         permits: Permits,
+        seats: Seats,
         refused: Callable[[Principal], None] | None = None,
     ) -> None:
         """`refused` is told of a caller with a login of his own (OAuth) whose account Doris did not let in."""
-        self.permits = permits
+        self._permits = permits
+        self._seats = seats
         self._make_context = context
         self._refused = refused
         self._admission = admission
@@ -58,10 +63,20 @@ class Calls:
         self._given_up: set[Task] = set()
         self._ended = False
 
-    async def permit(self, tool: Tool, principal: Principal) -> None:
-        """Raises: Overloaded where the tool is called more often than it may be."""
-        if principal.name != SMOKE:
-            await self.permits.spend("tool", tool.name)
+    @property
+    def limited(self) -> bool:
+        return self._permits.on or self._seats.on
+
+    @contextlib.asynccontextmanager
+    async def permitted(self, tool: Tool, request: Request) -> AsyncIterator[None]:
+        """Around a call. Raises: Overloaded where there are more, or more at once, than there may be."""
+        name = request.principal.name
+        if name == SMOKE:
+            yield
+            return
+        async with self._seats.taken(("tool", tool.name), ("principal", name), ("address", request.address)):
+            await self._permits.spend("tool", tool.name)
+            yield
 
     def use(self, context: MakeContext) -> None:
         """Make what calls work with in this way from now on. Those that run go on with what they have."""

@@ -26,6 +26,8 @@ class Request(NamedTuple):
     principal: Principal
     receive: Receive
     send: Send
+    address: str = ""
+    """Where it comes from; told only where something is limited."""
     streaming: Callable[[], AbstractContextManager[None]] = nullcontext
 
     async def read(self, limit: int) -> bytes:

@@ -81,7 +81,8 @@ class Unusual:
                 if not may(request.principal, tool):
                     return await self.forbid(request, tool, id)
                 try:
-                    await self._calls.permit(tool, request.principal)
+                    async with self._calls.permitted(tool, request):
+                        return await self._pass_on(request, body, id, session, [])
                 except Overloaded as error:
                     return await self._answers.turn_away(request.send, error, id)
         greeting: list[Header] = []

@@ -79,6 +79,12 @@ class Store(Protocol):
         Gives how many there were, and the seconds until there is one if there was none.
         """
 
+    async def hold(self, name: str, holder: str, wanted: int, *, most: int, ttl: float) -> tuple[int, int]:
+        """Have up to `wanted` of `most` seats in a row, for `ttl` seconds. 0 gives all of them back.
+
+        Gives how many `holder` has now, instead of those it had before, and how many nobody has.
+        """
+
     async def ping(self) -> None:
         """Return when the store answers."""
 

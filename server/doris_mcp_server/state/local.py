@@ -20,7 +20,7 @@ from doris_mcp_server.state import MOST, Grown, counted
 FILE = "store.sqlite3"
 _BUSY = 2.0  # seconds another process may hold the file
 _MAKING = 20.0  # seconds it may do so while this one opens it: who makes it waits for the disk a few times
-_VERSION = 1  # of the tables, which only ever grow: a release finds what it knows in what a newer one made
+_VERSION = 2  # of the tables, which only ever grow: a release finds what it knows in what a newer one made
 # `auto_vacuum` gives back what a flood of texts took, once they have expired.
 _SCHEMA = f"""
 PRAGMA auto_vacuum = FULL;
@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS members (
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, mark TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS buckets (
     name TEXT PRIMARY KEY, level REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seats (
+    name TEXT, holder TEXT, number INTEGER NOT NULL, until REAL NOT NULL, PRIMARY KEY (name, holder)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS since (one INTEGER PRIMARY KEY CHECK (one = 1), at REAL NOT NULL);
 PRAGMA user_version = {_VERSION};
 """
@@ -132,6 +134,21 @@ class LocalStore:
             )
             db.execute("DELETE FROM buckets WHERE until <= ?", (now,))
             return given, 0.0 if given else (1 - level) / rate
+
+        return await self._write(write)
+
+    @counted
+    async def hold(self, name: str, holder: str, wanted: int, *, most: int, ttl: float) -> tuple[int, int]:
+        def write(db: sqlite3.Connection) -> tuple[int, int]:
+            now = wall()
+            db.execute("DELETE FROM seats WHERE until <= ? OR (name = ? AND holder = ?)", (now, name, holder))
+            query = "SELECT coalesce(sum(number), 0) FROM seats WHERE name = ?"
+            (others,) = db.execute(query, (name,)).fetchone()
+            free = max(most - int(others), 0)
+            has = min(wanted, free)
+            if has:
+                db.execute("INSERT INTO seats VALUES (?, ?, ?, ?)", (name, holder, has, now + ttl))
+            return has, free - has
 
         return await self._write(write)
 

@@ -79,6 +79,27 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(burst / rate * 1000) + 1000)
 return {given, tostring(given > 0 and 0 or (1 - level) / rate)}
 """
 )
+# KEYS: row. ARGV: holder, wanted, most, milliseconds.
+_HOLD: Final = (
+    _NOW
+    + """
+local others, held = 0, redis.call('HGETALL', KEYS[1])
+for n = 1, #held, 2 do
+  local seats, till = string.match(held[n + 1], '^(%d+) (%d+)$')
+  if held[n] ~= ARGV[1] and seats then
+    if tonumber(till) > now then others = others + tonumber(seats) else redis.call('HDEL', KEYS[1], held[n]) end
+  end
+end
+local has = math.max(math.min(tonumber(ARGV[2]), tonumber(ARGV[3]) - others), 0)
+if has > 0 then
+  redis.call('HSET', KEYS[1], ARGV[1], has .. ' ' .. string.format('%.0f', now + tonumber(ARGV[4])))
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+else
+  redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return {has, math.max(tonumber(ARGV[3]) - others - has, 0)}
+"""
+)
 
 
 class RedisStore:
@@ -88,7 +109,15 @@ class RedisStore:
         self.operations: Counter[tuple[str, str]] = Counter()
         self._primary = Primary(settings)
         self._channel = Channel(self._primary, PREFIX + "events", bus or Bus())
-        scripts = {"put": _PUT, "take": _TAKE, "ids": _IDS, "grow": _GROW, "grown": _GROWN, "spend": _SPEND}
+        scripts = {
+            "put": _PUT,
+            "take": _TAKE,
+            "ids": _IDS,
+            "grow": _GROW,
+            "grown": _GROWN,
+            "spend": _SPEND,
+            "hold": _HOLD,
+        }
         self._scripts = {name: self._primary.client.register_script(text) for name, text in scripts.items()}
 
     @counted
@@ -140,6 +169,11 @@ class RedisStore:
     async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
         given, wait = await self._run("spend", [PREFIX + name], [wanted, rate, burst], False)
         return given, float(wait)
+
+    @counted
+    async def hold(self, name: str, holder: str, wanted: int, *, most: int, ttl: float) -> tuple[int, int]:
+        has, left = await self._run("hold", [PREFIX + name], [holder, wanted, most, _milliseconds(ttl)], False)
+        return has, left
 
     @counted
     async def ping(self) -> None:

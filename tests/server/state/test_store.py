@@ -157,6 +157,26 @@ async def test_a_bucket_gives_what_has_fallen_into_it_and_says_when_there_is_mor
     assert sum(given for given, _ in got) == 10
 
 
+async def test_seats_are_held_for_a_time_and_no_more_than_there_are(make: Make) -> None:
+    here, there = make(), make()
+    assert await here.hold("seats/ann", "one", 3, most=5, ttl=60) == (3, 2)
+    assert await there.hold("seats/ann", "two", 9, most=5, ttl=60) == (2, 0)
+    assert await here.hold("seats/ann", "one", 4, most=5, ttl=60) == (3, 0), "instead of those it had, not besides"
+    assert await here.hold("seats/ann", "one", 1, most=5, ttl=60) == (1, 2)
+    assert await there.hold("seats/ann", "two", 9, most=5, ttl=60) == (4, 0)
+    assert await there.hold("seats/ann", "two", 0, most=5, ttl=60) == (0, 4)
+    assert await here.hold("seats/ann", "one", 9, most=2, ttl=60) == (2, 0), (
+        "there may be fewer from one time to the next"
+    )
+    assert await there.hold("seats/ann", "two", 1, most=1, ttl=60) == (0, 0)
+    assert await there.hold("seats/bob", "two", 5, most=5, ttl=0.05) == (5, 0)
+    async with asyncio.timeout(LIMIT):
+        while await here.hold("seats/bob", "one", 5, most=5, ttl=60) < (5, 0):
+            await asyncio.sleep(0.01)
+    got = await asyncio.gather(*((here, there)[n % 2].hold("seats/many", str(n), 4, most=10, ttl=60) for n in range(6)))
+    assert sum(has for has, _ in got) == 10
+
+
 async def test_it_answers_and_has_forgotten_nothing_that_was_written_before(make: Make) -> None:
     store = make()
     await store.ping()
