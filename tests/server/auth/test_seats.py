@@ -120,6 +120,17 @@ async def test_what_a_worker_needed_a_moment_ago_costs_no_round_trip(spy: Spy, c
     assert not seats._rows, "who comes no more is forgotten"
 
 
+async def test_where_few_are_left_a_seat_is_free_as_soon_as_a_call_ends(spy: Spy, clock: Clock) -> None:
+    one, two = workers("principal=2", spy, 2, clock)
+    calls = Calls()
+    assert await calls.begin(one)
+    await calls.end()
+    async with asyncio.timeout(LIMIT):
+        while any(row.asking for row in one._rows.values()):
+            await asyncio.sleep(0)
+    assert [await calls.begin(two) for _ in range(2)] == [True, True]
+
+
 async def test_many_at_once_share_the_round_trips(spy: Spy, clock: Clock) -> None:
     (seats,) = workers("principal=40", spy, 1, clock)
     calls = Calls()

@@ -64,6 +64,10 @@ prom.Gauge(
     "1 while the store is away and a worker keeps to its own share of the rate limits",
     multiprocess_mode="livemax")
 prom.Gauge(
+    "doris_mcp_concurrency_limit_fallback",
+    "1 while the store is away and a worker keeps to its own share of the concurrency limits",
+    multiprocess_mode="livemax")
+prom.Gauge(
     "doris_mcp_store_up",
     "1 while the store answers, 0 while it does not answer one of the workers; always 1 without Redis",
     multiprocess_mode="livemin")
