@@ -8,8 +8,8 @@ A cap is a number of seats. A leaf beside `config`.
 """
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 KINDS: Final = ("principal", "tool", "address", "failure")
@@ -74,24 +74,24 @@ def _each(text: str, read: Callable[[str], Limit]) -> tuple[Limit, ...]:
 
 
 def _cap(text: str) -> Cap:
-    found = _CAP.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text[:80]!r} is no limit; write principal=50, tool:execute_query=80")
-    if found["kind"] not in CAPPED:
-        raise ValueError(f"{text[:80]!r} limits nothing; what can be limited: {', '.join(CAPPED)}")
-    if not 0 < (number := int(found["number"])) <= _MOST:
-        raise ValueError(f"{text[:80]!r} must let something through, and at most {_MOST}")
-    return Cap(found["kind"], found["of"] or "", number)
+    found = _parts(text, _CAP, CAPPED, "write principal=50, tool:execute_query=80")
+    return Cap(found["kind"], found["of"] or "", int(found["number"]))
 
 
 def _rate(text: str) -> Rate:
-    found = _SHAPE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text[:80]!r} is no limit; {_EXAMPLE}; periods are s, m, h and d")
-    if found["kind"] not in KINDS:
-        raise ValueError(f"{text[:80]!r} limits nothing; what can be limited: {', '.join(KINDS)}")
+    found = _parts(text, _SHAPE, KINDS, f"{_EXAMPLE}; periods are s, m, h and d")
     number = int(found["number"])
     burst = number if found["burst"] is None else int(found["burst"])
-    if not (0 < number <= _MOST and 0 < burst <= _MOST):
-        raise ValueError(f"{text[:80]!r} must let something through, and at most {_MOST}")
     return Rate(found["kind"], found["of"] or "", number, _PERIODS[found["period"]], burst)
+
+
+def _parts(text: str, shape: re.Pattern[str], kinds: Collection[str], fix: str) -> dict[str, Any]:
+    found = shape.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is no limit; {fix}")
+    if found["kind"] not in kinds:
+        raise ValueError(f"{text[:80]!r} limits nothing; what can be limited: {', '.join(kinds)}")
+    parts = found.groupdict()
+    if not all(0 < int(parts[name]) <= _MOST for name in ("number", "burst") if parts.get(name) is not None):
+        raise ValueError(f"{text[:80]!r} must let something through, and at most {_MOST}")
+    return parts

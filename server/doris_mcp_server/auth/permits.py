@@ -6,21 +6,15 @@ one by one. While the store is away each worker gives out its own share of every
 """
 
 import asyncio
-import logging
 import math
-import time
-from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from doris_mcp_server.auth import reach
-from doris_mcp_server.auth.reach import Reach
+from doris_mcp_server.auth import limiter
+from doris_mcp_server.auth.limiter import Counted, Limiter
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded, StoreUnavailable
-from doris_mcp_server.observe import event
 from doris_mcp_server.rates import Rate, spelt
-from doris_mcp_server.state import Store
 
 if TYPE_CHECKING:
     from doris_mcp_server.observe import Instruments
@@ -30,7 +24,6 @@ GOOD_FOR: Final = 2.0  # seconds a permit that was taken ahead may be used
 AHEAD: Final = 0.5  # seconds' worth of a limit that a worker takes at once, at most
 SHARE: Final = 6  # all workers together take ahead what a full bucket holds, divided by this, at most
 KEPT: Final = 10_000  # buckets a worker remembers; the store knows them all
-TOLD: Final = 60.0  # seconds between two log lines about one bucket
 
 _WORDS: Final = {
     "principal": "this caller may send {} requests",
@@ -42,12 +35,10 @@ _PERIODS: Final = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
 
 
 @dataclass(slots=True, eq=False)
-class _Bucket:
+class _Bucket(Counted):
     """What this worker has of one bucket of the fleet. Moments are of its clock."""
 
-    name: str
-    of: str
-    rate: Rate
+    rate: Rate = field(kw_only=True)
     held: int = 0  # permits taken ahead
     until: float = 0.0  # when these are lost
     batch: int = 1  # permits to take next
@@ -56,31 +47,16 @@ class _Bucket:
     asking: asyncio.Task[None] | None = None
     level: float = math.inf  # of its own share, while the store is away
     at: float = 0.0
-    told: float = -math.inf
 
 
-class Permits:
-    """The limits of one worker. `workers` says how many there are, `clock` counts seconds."""
+class Permits(Limiter):
+    """The rate limits of one worker."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        workers: Callable[[], int],
-        tools: Collection[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._store = store
-        self._workers = workers
-        self._tools = tools
-        self._clock = clock
-        self._reach = Reach("rate limits", workers, clock)
-        self._refused: Counter[str] = Counter()
+    what = "rate"
+
+    def _begin(self) -> None:
         self._rates: dict[tuple[str, str], Rate] = {}
         self._buckets: dict[tuple[str, str], _Bucket | None] = {}
-        self.on = False
-        """Whether anything is limited."""
-        self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
         """Keep to the limits of these settings from now on. What was spent stays spent."""
@@ -89,9 +65,7 @@ class Permits:
             return
         self._rates, self.on = rates, bool(rates)
         self._buckets.clear()
-        for kind, of in rates:
-            if kind == "tool" and of and of not in self._tools:
-                event("a limit on a tool that is none", level=logging.WARNING, tool=of)
+        self._look_for_tools(rates)
 
     async def spend(self, kind: str, of: str) -> None:
         """Take one permit. Raises: Overloaded with the time to wait where there is none."""
@@ -100,7 +74,7 @@ class Permits:
             return
         if bucket.held and self._clock() < bucket.until:
             bucket.held -= 1
-            if bucket.held < bucket.batch // 2 and bucket.asking is None and not self._reach.away:
+            if bucket.held < bucket.batch // 2 and bucket.asking is None and not self._away:
                 self._fill(bucket)
             return
         if wait := await self._ask(bucket):
@@ -114,10 +88,7 @@ class Permits:
 
     def show(self, to: "Instruments") -> None:
         """Bring the metrics up to date."""
-        while self._refused:
-            kind, count = self._refused.popitem()
-            to.rate_limited.labels(kind).inc(count)
-        to.rate_limit_fallback.set(self._reach.away)
+        self._show(to.rate_limited, to.rate_limit_fallback)
 
     def _bucket(self, kind: str, of: str) -> _Bucket | None:
         try:
@@ -127,7 +98,7 @@ class Permits:
         if len(self._buckets) >= KEPT:
             self._buckets.clear()
         rate = self._rates.get((kind, of)) or self._rates.get((kind, ""))
-        bucket = None if rate is None else _Bucket(f"{FAMILY}/{spelt(kind, of)}", of, rate)
+        bucket = None if rate is None else _Bucket(f"{FAMILY}/{spelt(kind, of)}", of, rate=rate)
         self._buckets[kind, of] = bucket
         return bucket
 
@@ -142,7 +113,7 @@ class Permits:
                     return 0.0
                 if now < bucket.empty:
                     return bucket.empty - now
-                if self._reach.away:
+                if self._away:
                     return self._own_share(bucket, now)
                 await asyncio.shield(bucket.asking or self._fill(bucket))
         finally:
@@ -160,14 +131,14 @@ class Permits:
         bucket.batch = max(min(bucket.batch * 2 if busy else bucket.batch // 2, most), 1)
         wanted = max(bucket.batch, bucket.waiting)
         try:
-            async with asyncio.timeout(reach.PATIENCE):
+            async with asyncio.timeout(limiter.PATIENCE):
                 given, wait = await self._store.spend(bucket.name, wanted, rate=rate.per_second, burst=rate.burst)
         except (StoreUnavailable, TimeoutError) as error:
-            self._reach.lost(error)
+            self._lost(error)
             return
         finally:
             bucket.asking = None
-        self._reach.found()
+        self._found()
         now = self._clock()
         if given:
             bucket.held = given + (bucket.held if now < bucket.until else 0)
@@ -179,8 +150,8 @@ class Permits:
 
     def _own_share(self, bucket: _Bucket, now: float) -> float:
         """Take one of this worker's share of the limit: 0, or the seconds until there is one."""
-        if self._reach.due() and bucket.asking is None:
-            self._reach.asked()
+        if self._due() and bucket.asking is None:
+            self._asked()
             self._fill(bucket)  # whether the store is back; nobody waits for that
         workers = self._workers()
         rate = bucket.rate.per_second / workers
@@ -192,10 +163,7 @@ class Permits:
         return 0.0
 
     def _over(self, bucket: _Bucket, wait: float) -> Overloaded:
-        rate, now = bucket.rate, self._clock()
-        self._refused[rate.kind] += 1
-        if now - bucket.told >= TOLD:
-            bucket.told = now
-            event("rate limit reached", limit=rate.kind, of=bucket.of, number=rate.number, seconds=rate.period)
+        rate = bucket.rate
+        self._refuse(bucket, rate.kind, number=rate.number, seconds=rate.period)
         words = _WORDS[rate.kind].format(rate.number, of=bucket.of)
         return Overloaded(f"{words} a {_PERIODS[rate.period]}", hint="Wait before the next one.", retry_after=wait)

@@ -7,22 +7,16 @@ held is free after TERM. While the store is away each worker gives out its own s
 
 import asyncio
 import contextlib
-import logging
-import math
 import secrets
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from doris_mcp_server.auth import reach
-from doris_mcp_server.auth.reach import Reach
+from doris_mcp_server.auth import limiter
+from doris_mcp_server.auth.limiter import Counted, Limiter
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded, StoreUnavailable
-from doris_mcp_server.observe import event
 from doris_mcp_server.rates import Cap, spelt
-from doris_mcp_server.state import Store
 
 if TYPE_CHECKING:
     from doris_mcp_server.observe import Instruments
@@ -33,7 +27,6 @@ RENEW: Final = 1.0  # seconds after which it is, and how many are left is seen
 LINGER: Final = 0.25  # seconds between looks at what is needed no more
 FULL: Final = 0.1  # seconds the store is not asked for more where it had none
 LATER: Final = 1.0  # seconds until one who was refused may try again: when a call ends nobody knows
-TOLD: Final = 60.0  # seconds between two log lines about one limit
 
 _WORDS: Final = {
     "principal": "this caller may run {} calls at once",
@@ -43,12 +36,10 @@ _WORDS: Final = {
 
 
 @dataclass(slots=True, eq=False)
-class _Row:
+class _Row(Counted):
     """The seats of one limit that this worker has. Moments are of its clock."""
 
-    name: str
-    of: str
-    cap: Cap
+    cap: Cap = field(kw_only=True)
     inside: int = 0  # calls that sit
     peak: int = 0  # most of them since the last look
     held: int = 0  # seats, by the store's word
@@ -58,33 +49,18 @@ class _Row:
     full: float = 0.0  # there are no more before this
     waiting: int = 0
     asking: asyncio.Task[None] | None = None
-    told: float = -math.inf
 
 
-class Seats:
-    """The limits of one worker. `workers` says how many there are, `clock` counts seconds."""
+class Seats(Limiter):
+    """The concurrency limits of one worker."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        workers: Callable[[], int],
-        tools: Collection[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._store = store
-        self._workers = workers
-        self._tools = tools
-        self._clock = clock
-        self._reach = Reach("concurrency limits", workers, clock)
+    what = "concurrency"
+
+    def _begin(self) -> None:
         self._holder = secrets.token_hex(8)
-        self._refused: Counter[str] = Counter()
         self._caps: dict[tuple[str, str], Cap] = {}
         self._rows: dict[tuple[str, str], _Row] = {}
         self._used = asyncio.Event()
-        self.on = False
-        """Whether anything is limited."""
-        self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
         """Keep to the limits of these settings from now on. Calls that run go on."""
@@ -92,9 +68,7 @@ class Seats:
         self.on = bool(self._caps)
         for key, row in self._rows.items():
             row.cap = self._cap(*key) or row.cap
-        for kind, of in self._caps:
-            if kind == "tool" and of and of not in self._tools:
-                event("a limit on a tool that is none", level=logging.WARNING, tool=of)
+        self._look_for_tools(self._caps)
 
     @contextlib.asynccontextmanager
     async def taken(self, *wanted: tuple[str, str]) -> AsyncIterator[None]:
@@ -123,7 +97,7 @@ class Seats:
         for key, row in list(self._rows.items()):
             needed = row.inside if row.scarce else max(row.peak, row.inside)
             row.peak = row.inside
-            if row.asking is not None or (self._reach.away and not self._reach.due()):
+            if row.asking is not None or (self._away and not self._due()):
                 continue
             if needed < row.held or (row.held and now - row.renewed >= RENEW):
                 row.held = needed
@@ -139,15 +113,12 @@ class Seats:
         for row in self._rows.values():
             row.peak = row.inside = 0
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(reach.PATIENCE):
+            async with asyncio.timeout(limiter.PATIENCE):
                 await self.tidy()
 
     def show(self, to: "Instruments") -> None:
         """Bring the metrics up to date."""
-        while self._refused:
-            kind, count = self._refused.popitem()
-            to.concurrency_limited.labels(kind).inc(count)
-        to.concurrency_limit_fallback.set(self._reach.away)
+        self._show(to.concurrency_limited, to.concurrency_limit_fallback)
 
     def _cap(self, kind: str, of: str) -> Cap | None:
         return self._caps.get((kind, of)) or self._caps.get((kind, ""))
@@ -155,7 +126,7 @@ class Seats:
     def _row(self, kind: str, of: str) -> _Row | None:
         row = self._rows.get((kind, of))
         if row is None and (cap := self._cap(kind, of)) is not None:
-            row = self._rows[kind, of] = _Row(f"{FAMILY}/{spelt(kind, of)}", of, cap)
+            row = self._rows[kind, of] = _Row(f"{FAMILY}/{spelt(kind, of)}", of, cap=cap)
             self._used.set()
         return row
 
@@ -165,7 +136,7 @@ class Seats:
         row.waiting += 1
         try:
             for _ in range(2):  # what is being asked for already may be for others
-                if self._clock() < row.full or (self._reach.away and not self._reach.due()):
+                if self._clock() < row.full or (self._away and not self._due()):
                     break
                 await asyncio.shield(row.asking or self._ask(row, row.inside + row.waiting))
                 if self._seated(row):
@@ -178,7 +149,7 @@ class Seats:
     def _seated(self, row: _Row) -> bool:
         """Whether there was a seat here, which is taken now."""
         seats = row.held if self._clock() < row.until else 0
-        if self._reach.away:
+        if self._away:
             seats = max(seats, row.cap.number // self._workers(), 1)
         if row.inside >= seats:
             return False
@@ -188,7 +159,7 @@ class Seats:
 
     def _leave(self, row: _Row) -> None:
         row.inside -= 1
-        if row.scarce and row.asking is None and not self._reach.away and row.inside + row.waiting < row.held:
+        if row.scarce and row.asking is None and not self._away and row.inside + row.waiting < row.held:
             row.held = row.inside + row.waiting
             self._ask(row, row.held)
 
@@ -199,27 +170,23 @@ class Seats:
     async def _hold(self, row: _Row, wanted: int) -> None:
         """Have so many seats, no fewer and no more, or as many as others leave."""
         asked = self._clock()
-        self._reach.asked()
+        self._asked()
         try:
-            async with asyncio.timeout(reach.PATIENCE):
+            async with asyncio.timeout(limiter.PATIENCE):
                 most = row.cap.number
                 row.held, left = await self._store.hold(row.name, self._holder, wanted, most=most, ttl=TERM)
         except (StoreUnavailable, TimeoutError) as error:
-            self._reach.lost(error)
+            self._lost(error)
             return
         finally:
             row.asking = None
-        self._reach.found()
+        self._found()
         row.until, row.renewed = asked + TERM, asked
         row.scarce = left < max(self._workers(), most // 4)
         if row.held < wanted:
             row.full = self._clock() + FULL
 
     def _over(self, row: _Row) -> Overloaded:
-        self._refused[row.cap.kind] += 1
-        now = self._clock()
-        if now - row.told >= TOLD:
-            row.told = now
-            event("concurrency limit reached", limit=row.cap.kind, of=row.of, number=row.cap.number)
+        self._refuse(row, row.cap.kind, number=row.cap.number)
         words = _WORDS[row.cap.kind].format(row.cap.number, of=row.of)
         return Overloaded(words, hint="Wait until one has ended.", retry_after=LATER)

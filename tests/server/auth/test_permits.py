@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
+from doris_mcp_server.auth import limiter
 from doris_mcp_server.auth import permits as permits_module
-from doris_mcp_server.auth import reach
+from doris_mcp_server.auth.limiter import AWAY
 from doris_mcp_server.auth.permits import GOOD_FOR, Permits
-from doris_mcp_server.auth.reach import AWAY
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded, StoreUnavailable
 from doris_mcp_server.state import Store
-from doris_mcp_server.state import local as local_module
 from doris_mcp_server.state.local import LocalStore
 
 from ...clock import Clock
@@ -39,13 +38,6 @@ class Spy(LocalStore):
         given, wait = await super().spend(name, wanted, rate=rate, burst=burst)
         self.given += given
         return given, wait
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(local_module, "wall", clock)
-    return clock
 
 
 @pytest.fixture
@@ -259,12 +251,12 @@ async def test_however_many_workers_there_are_each_lets_one_through(spy: Spy, cl
 async def test_nobody_waits_for_a_store_that_is_known_to_be_away_and_it_is_used_when_it_is_back(
     spy: Spy, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reach, "PATIENCE", 0.01)
+    monkeypatch.setattr(limiter, "PATIENCE", 0.01)
     (permits,) = workers("principal=100/h", spy, 1, clock)
     spy.gate = asyncio.Event()  # it hangs
     assert await passes(permits)
-    assert permits._reach.away
-    monkeypatch.setattr(reach, "PATIENCE", LIMIT)
+    assert permits._away
+    monkeypatch.setattr(limiter, "PATIENCE", LIMIT)
     assert await passes(permits)
     clock.now += AWAY
     assert [await passes(permits) for _ in range(5)] == [True] * 5  # while it is asked again
@@ -272,5 +264,5 @@ async def test_nobody_waits_for_a_store_that_is_known_to_be_away_and_it_is_used_
     assert len(spy.asked) == 2
     spy.gate.set()
     await settled(permits)
-    assert not permits._reach.away
+    assert not permits._away
     assert await passes(permits)

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from doris_mcp_server.auth import reach
-from doris_mcp_server.auth.reach import AWAY
+from doris_mcp_server.auth import limiter
+from doris_mcp_server.auth.limiter import AWAY
 from doris_mcp_server.auth.seats import FULL, RENEW, TERM, Seats
 from doris_mcp_server.config import Settings
 from doris_mcp_server.errors import Overloaded, StoreUnavailable
 from doris_mcp_server.state import Store
-from doris_mcp_server.state import local as local_module
 from doris_mcp_server.state.local import LocalStore
 
 from ...clock import Clock
@@ -37,13 +36,6 @@ class Spy(LocalStore):
         if self.away:
             raise StoreUnavailable("away")
         return await super().hold(name, holder, wanted, most=most, ttl=ttl)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(local_module, "wall", clock)
-    return clock
 
 
 @pytest.fixture
@@ -274,12 +266,12 @@ async def test_what_was_held_before_the_store_went_is_good_to_its_end(spy: Spy, 
 
 
 async def test_the_store_is_used_when_it_is_back(spy: Spy, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "PATIENCE", 0.01)
+    monkeypatch.setattr(limiter, "PATIENCE", 0.01)
     one, two = workers("principal=2", spy, 2, clock)
     spy.gate = asyncio.Event()  # it hangs
     calls = Calls()
     assert [await calls.begin(one) for _ in range(2)] == [True, False]
-    monkeypatch.setattr(reach, "PATIENCE", LIMIT)
+    monkeypatch.setattr(limiter, "PATIENCE", LIMIT)
     spy.gate.set()
     clock.now += AWAY
     assert await calls.begin(one)
