@@ -99,8 +99,9 @@ class Seats(Limiter):
             row.peak = row.inside
             if row.asking is not None or (self._away and not self._due()):
                 continue
-            if needed < row.held or (row.held and now - row.renewed >= RENEW):
-                row.held = needed
+            # Also those who sit on a share of our own: the others are to know of them.
+            if needed < row.held or (needed and now - row.renewed >= RENEW):
+                row.held = min(row.held, needed)
                 self._ask(row, needed)
             elif not (row.held or row.inside or row.waiting):
                 del self._rows[key]
@@ -124,8 +125,11 @@ class Seats(Limiter):
         return self._caps.get((kind, of)) or self._caps.get((kind, ""))
 
     def _row(self, kind: str, of: str) -> _Row | None:
+        cap = self._cap(kind, of)
+        if cap is None:
+            return None
         row = self._rows.get((kind, of))
-        if row is None and (cap := self._cap(kind, of)) is not None:
+        if row is None:
             row = self._rows[kind, of] = _Row(f"{FAMILY}/{spelt(kind, of)}", of, cap=cap)
             self._used.set()
         return row
