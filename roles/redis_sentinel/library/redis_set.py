@@ -252,9 +252,9 @@ def writes_held(door: Door) -> Iterator[None]:
     nothing more and hold this primary for dead. A PUBLISH that is refused is not held (processCommand of Redis 7 looks
     at permissions first); meanwhile the Sentinels hear of each other through the replicas.
     """
-    door.ask("ACL", "SETUSER", "sentinel", "-publish")
-    hold(door)
     try:
+        door.ask("ACL", "SETUSER", "sentinel", "-publish")
+        hold(door)
         yield
     finally:
         door.ask("CLIENT", "UNPAUSE")

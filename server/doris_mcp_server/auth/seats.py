@@ -64,8 +64,10 @@ class Seats(Limiter):
 
     def apply(self, settings: Settings) -> None:
         """Keep to the limits of these settings from now on. Calls that run go on."""
-        self._caps = {(cap.kind, cap.of): cap for cap in settings.concurrency_limits}
-        self.on = bool(self._caps)
+        caps = {(cap.kind, cap.of): cap for cap in settings.concurrency_limits}
+        if caps == self._caps:
+            return
+        self._caps, self.on = caps, bool(caps)
         for key, row in self._rows.items():
             row.cap = self._cap(*key) or row.cap
         self._look_for_tools(self._caps)
@@ -107,15 +109,21 @@ class Seats(Limiter):
                 del self._rows[key]
         if not self._rows:
             self._used.clear()
-        await asyncio.gather(*(row.asking for row in self._rows.values() if row.asking is not None))
+        await self._answers()
 
     async def close(self) -> None:
         """Give all seats back."""
+        await self._answers()
         for row in self._rows.values():
-            row.peak = row.inside = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limiter.PATIENCE):
-                await self.tidy()
+            if row.held:
+                row.held = 0
+                self._ask(row, 0)
+        await self._answers()
+
+    async def _answers(self) -> None:
+        """Return when the store has answered what it is being asked: the tasks are of the calls that wait, too."""
+        if asking := [row.asking for row in self._rows.values() if row.asking is not None]:
+            await asyncio.wait(asking)
 
     def show(self, to: "Instruments") -> None:
         """Bring the metrics up to date."""

@@ -77,6 +77,13 @@ class Calls:
             await self._running.pop(0).aclose()
 
 
+async def settled(seats: Seats) -> None:
+    """Return when nothing is asked for in the background."""
+    async with asyncio.timeout(LIMIT):
+        while any(row.asking for row in seats._rows.values()):
+            await asyncio.sleep(0)
+
+
 # --- the count ---
 
 
@@ -117,9 +124,7 @@ async def test_where_few_are_left_a_seat_is_free_as_soon_as_a_call_ends(spy: Spy
     calls = Calls()
     assert await calls.begin(one)
     await calls.end()
-    async with asyncio.timeout(LIMIT):
-        while any(row.asking for row in one._rows.values()):
-            await asyncio.sleep(0)
+    await settled(one)
     assert [await calls.begin(two) for _ in range(2)] == [True, True]
 
 
@@ -184,6 +189,20 @@ async def test_a_call_that_is_cancelled_gives_up_its_seat(spy: Spy, clock: Clock
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert await Calls().begin(seats, ("tool", "echo"), ANN)
+
+
+async def test_a_look_that_is_cancelled_ends_no_call_that_waits_for_the_same_answer(spy: Spy, clock: Clock) -> None:
+    (seats,) = workers("principal=1", spy, 1, clock)
+    calls = Calls()
+    spy.gate = asyncio.Event()
+    waits = asyncio.create_task(calls.begin(seats))
+    await asyncio.sleep(0)
+    look = asyncio.create_task(seats.tidy())
+    await asyncio.sleep(0)
+    look.cancel()
+    await asyncio.gather(look, return_exceptions=True)
+    spy.gate.set()
+    assert await waits
 
 
 # --- what is limited ---
@@ -286,4 +305,6 @@ async def test_a_worker_that_ends_gives_its_seats_back(spy: Spy, clock: Clock) -
     calls = Calls()
     assert [await calls.begin(one) for _ in range(2)] == [True, True]
     await one.close()
-    assert [await calls.begin(two) for _ in range(2)] == [True, True]
+    await calls.end(2)  # those that were cut off end afterwards
+    await settled(one)
+    assert [await calls.begin(two) for _ in range(3)] == [True, True, False]
