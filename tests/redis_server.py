@@ -39,6 +39,7 @@ class Watched:
     """A primary, its replica and the Sentinel that watches them as `fleet`, half a second of silence long."""
 
     primary: subprocess.Popen[bytes]
+    replica: subprocess.Popen[bytes]
     primary_port: int
     replica_port: int
     sentinel_port: int
@@ -58,7 +59,8 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
     with contextlib.ExitStack() as stack:
         primary = stack.enter_context(daemon(directory / "a", "redis", f"port {first}\n{common}"))
         await answers(first)
-        stack.enter_context(daemon(directory / "b", "redis", f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"))
+        follow = f"port {second}\n{common}\nreplicaof 127.0.0.1 {first}"
+        replica = stack.enter_context(daemon(directory / "b", "redis", follow))
         await answers(second)
         watch = (
             f"port {sentinel}\nsentinel monitor fleet 127.0.0.1 {first} 1\nsentinel auth-pass fleet {PASSWORD}\n"
@@ -73,7 +75,7 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
                     await asyncio.sleep(0.05)
         finally:
             await asker.aclose()
-        yield Watched(primary, first, second, sentinel)
+        yield Watched(primary, replica, first, second, sentinel)
 
 
 async def answers(port: int, password: str | None = PASSWORD, user: str | None = None) -> None:

@@ -32,7 +32,7 @@ USUAL = 0.2  # seconds after its acknowledgement within which 99 of 100 revocati
 LATEST = 3.0  # seconds within which all are
 OUTAGE = 3.0  # seconds after which the store takes writes again
 RETURN = 2.0  # seconds after the store's return within which everybody is served
-SLACK = 3.0  # seconds by which a grace may look longer: a token is believed for 2 s, and each look takes its time
+SLACK = 3.0  # seconds by which a grace may look shorter (it counts from the last look that knew all) or longer
 LIMIT = 60.0  # seconds for what has no bound of its own
 
 
@@ -194,7 +194,7 @@ def checked(times: Sequence[float], outages: Sequence[Outage], away: Absence) ->
         (f"0 of {sum(o.requests for o in outages)} requests failed", f"{failed}", failed == 0),
         (f"the store takes writes again within {OUTAGE:g} s", f"{gap:.2f} s", gap <= OUTAGE),
         (
-            f"without a store, verified callers are served for {GRACE:g} s",
+            f"without a store, verified callers are served for {GRACE:g} s, within {SLACK:g} s",
             f"{away.served:.1f} s",
             GRACE - SLACK <= away.served <= GRACE + SLACK,
         ),

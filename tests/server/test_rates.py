@@ -21,29 +21,6 @@ def test_limits_are_read_as_they_are_written() -> None:
     assert parse("principal:idp:ann@example.com=1/s")[0].of == "idp:ann@example.com"
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("principal", "write principal=600/m"),
-        ("principal=600", "periods are s, m, h and d"),
-        ("principal=600/min", "'principal=600/min' is no limit"),
-        ("principal=600/m burst", "is no limit"),
-        ("principal=6.5/m", "is no limit"),
-        ("user=600/m", "principal, tool, address, failure"),
-        ("principal=0/m", "must let something through"),
-        ("principal=5/m burst 0", "must let something through"),
-        ("principal=9999999999/s", "at most 1000000000"),
-        ("principal=5/m, principal=6/m", "principal is limited twice"),
-        ("tool:x=5/m, tool:x=6/m", "tool:x is limited twice"),
-    ],
-)
-def test_a_limit_that_cannot_be_read_names_the_variable_and_the_fix(text: str, words: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(environ={"DORIS_MCP_RATE_LIMITS": text})
-    assert caught.value.message.startswith("DORIS_MCP_RATE_LIMITS: ")
-    assert words in caught.value.message
-
-
 def test_caps_are_read_as_they_are_written() -> None:
     assert parse_caps(" principal=50, principal:batch = 200,tool:echo=1,address=100") == (
         Cap("principal", "", 50),
@@ -55,20 +32,31 @@ def test_caps_are_read_as_they_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("variable", "text", "words"),
     [
-        ("principal", "write principal=50"),
-        ("principal=50/m", "'principal=50/m' is no limit"),
-        ("failure=5", "principal, tool, address"),
-        ("principal=0", "must let something through"),
-        ("principal=9999999999", "at most 1000000000"),
-        ("tool:x=5, tool:x=6", "tool:x is limited twice"),
+        ("RATE", "principal", "write principal=600/m"),
+        ("RATE", "principal=600", "periods are s, m, h and d"),
+        ("RATE", "principal=600/min", "'principal=600/min' is no limit"),
+        ("RATE", "principal=600/m burst", "is no limit"),
+        ("RATE", "principal=6.5/m", "is no limit"),
+        ("RATE", "user=600/m", "principal, tool, address, failure"),
+        ("RATE", "principal=0/m", "must let something through"),
+        ("RATE", "principal=5/m burst 0", "must let something through"),
+        ("RATE", "principal=9999999999/s", "at most 1000000000"),
+        ("RATE", "principal=5/m, principal=6/m", "principal is limited twice"),
+        ("RATE", "tool:x=5/m, tool:x=6/m", "tool:x is limited twice"),
+        ("CONCURRENCY", "principal", "write principal=50"),
+        ("CONCURRENCY", "principal=50/m", "'principal=50/m' is no limit"),
+        ("CONCURRENCY", "failure=5", "principal, tool, address"),
+        ("CONCURRENCY", "principal=0", "must let something through"),
+        ("CONCURRENCY", "principal=9999999999", "at most 1000000000"),
+        ("CONCURRENCY", "tool:x=5, tool:x=6", "tool:x is limited twice"),
     ],
 )
-def test_a_cap_that_cannot_be_read_names_the_variable_and_the_fix(text: str, words: str) -> None:
+def test_a_limit_that_cannot_be_read_names_the_variable_and_the_fix(variable: str, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(environ={"DORIS_MCP_CONCURRENCY_LIMITS": text})
-    assert caught.value.message.startswith("DORIS_MCP_CONCURRENCY_LIMITS: ")
+        load(environ={f"DORIS_MCP_{variable}_LIMITS": text})
+    assert caught.value.message.startswith(f"DORIS_MCP_{variable}_LIMITS: ")
     assert words in caught.value.message
 
 

@@ -1,7 +1,7 @@
 """Rate limits: one count for all workers of the fleet, few round trips, an honest time to wait, and no store needed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,40 +11,12 @@ from doris_mcp_server.auth import permits as permits_module
 from doris_mcp_server.auth.limiter import AWAY
 from doris_mcp_server.auth.permits import GOOD_FOR, Permits
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import Overloaded, StoreUnavailable
+from doris_mcp_server.errors import Overloaded
 from doris_mcp_server.state import Store
-from doris_mcp_server.state.local import LocalStore
 
 from ...clock import Clock
 from ..conftest import LIMIT
-
-
-class Spy(LocalStore):
-    """A store that counts what is taken, and can be away or slow; a clock of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[int] = []
-        self.given = 0
-        self.away = False
-        self.gate: asyncio.Event | None = None
-
-    async def spend(self, name: str, wanted: int, *, rate: float, burst: int) -> tuple[int, float]:
-        self.asked.append(wanted)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.away:
-            raise StoreUnavailable("away")
-        given, wait = await super().spend(name, wanted, rate=rate, burst=burst)
-        self.given += given
-        return given, wait
-
-
-@pytest.fixture
-async def spy(clock: Clock) -> AsyncIterator[Spy]:
-    store = Spy()
-    yield store
-    await store.close()
+from .conftest import Spy
 
 
 def limited(text: str) -> Settings:
