@@ -16,6 +16,7 @@ class FlakyStore(LocalStore):
         self.away = False
         self.gate: asyncio.Event | None = None
         self.asked = self.wrote = 0
+        self._taken: dict[str, str | None] = {}
 
     async def get(self, name: str) -> str | None:
         self.asked += 1
@@ -33,6 +34,19 @@ class FlakyStore(LocalStore):
     async def swap(self, name: str, *args: Any, **options: Any) -> bool:
         self._present()
         return await super().swap(name, *args, **options)
+
+    async def take(self, name: str, *, durable: bool = False) -> str | None:
+        self._present()
+        found = await super().take(name, durable=durable)
+        if not durable:
+            self._taken[name] = found
+        return found
+
+    async def fail_over(self) -> None:
+        """What was taken is there again, unless every replica knew."""
+        for name, text in self._taken.items():
+            if text is not None:
+                await super().put(name, text)
 
     async def grow(self, name: str, *args: Any, **options: Any) -> None:
         self._present()

@@ -130,7 +130,7 @@ async def _list(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int
 
 
 async def _show(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int:
-    record = await tokens.get(args.id)
+    record = await tokens.good(args.id)
     grant = await grants.get(args.id)
     if grant is not None:
         shown = _granted(grant)
@@ -143,7 +143,7 @@ async def _show(args: argparse.Namespace, tokens: Tokens, grants: Grants) -> int
 
 
 async def _rotate(args: argparse.Namespace, tokens: Tokens) -> int:
-    record = await tokens.get(args.id)
+    record = await tokens.good(args.id)
     if record is not None and record.grant is not None:
         raise InvalidArgument(f"{args.id} belongs to {record.client}, which renews it by itself")
     rotated = await tokens.rotate(args.id, args.overlap)

@@ -158,8 +158,13 @@ Fault = Callable[[Redis], Callable[[], None]]
 
 
 def killed(redis: Redis) -> Callable[[], None]:
-    redis.signal(redis.primary(), "KILL")
-    return lambda: None
+    host = redis.primary()
+    redis.signal(host, "KILL")
+
+    def check() -> None:
+        assert redis.primary() != host, "it came back as the primary, with what it had written to its file"
+
+    return check
 
 
 def stopped(redis: Redis) -> Callable[[], None]:

@@ -100,14 +100,20 @@ class Tokens:
         text = await self._store.get(f"{FAMILY}/{id}")
         return None if text is None else _decode(text)
 
+    async def good(self, id: str) -> Token | None:
+        """The record of this id if it is good now: one that is denied may still have a record."""
+        record = await self.get(id)
+        return None if record is None else next(iter(await self._good([record])), None)
+
     async def all(self) -> list[Token]:
         """All tokens that are good now, oldest first."""
-        found = await self._store.find(FAMILY)
+        records = [_decode(text) for text in (await self._store.find(FAMILY)).values()]
+        return sorted(await self._good(records), key=lambda record: record.created)
+
+    async def _good(self, records: Iterable[Token]) -> list[Token]:
         revoked = await self._store.grown(REVOKED, None)
         denied = revoked.until if revoked is not None else {}
-        records = [_decode(text) for text in found.values()]
-        good = (r for r in records if not (r.expired() or r.id in denied or r.grant in denied))
-        return sorted(good, key=lambda record: record.created)
+        return [r for r in records if not (r.expired() or r.id in denied or r.grant in denied)]
 
     async def issue(
         self,
@@ -147,8 +153,8 @@ class Tokens:
 
     async def rotate(self, id: str, overlap: float) -> tuple[str, Token] | None:
         """A new token for the same holder; the old one ends `overlap` seconds from now. None where there is none."""
-        old = await self.get(id)
-        if old is None or old.signed or old.expired():
+        old = await self.good(id)
+        if old is None or old.signed:
             return None
         now = time.time()
         ttl = None if old.expires is None else old.expires - old.created
@@ -189,7 +195,7 @@ class Tokens:
 
     async def forget(self, id: str) -> None:
         """Remove the record of a token that is denied, which alone is what counts."""
-        await self._store.take(f"{FAMILY}/{id}")
+        await self._store.take(f"{FAMILY}/{id}", durable=True)
         await self._store.take(f"{USED}/{id}")
 
     def bound(self, record: Token) -> Bound | None:

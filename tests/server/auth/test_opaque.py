@@ -98,6 +98,25 @@ async def test_nothing_is_forgotten_when_the_denial_was_not_written(tokens: Toke
     assert await tokens.get(record.id) == record
 
 
+async def test_a_failover_brings_no_revoked_token_back(tokens: Tokens, store: FlakyStore) -> None:
+    token, record = await tokens.issue("ann", ALL_SCOPES, None)
+    assert await tokens.revoke([record.id]) == [record.id]
+    await store.fail_over()
+    assert await tokens.find(token) is None
+
+
+async def test_a_token_that_is_denied_and_not_yet_forgotten_is_neither_shown_nor_renewed_and_can_be_revoked(
+    tokens: Tokens,
+) -> None:
+    _, record = await tokens.issue("ann", ALL_SCOPES, None)
+    assert await tokens.good(record.id) == record
+    await tokens.deny({record.id: time.time() + 60})  # cut off here
+    assert await tokens.good(record.id) is None
+    assert await tokens.rotate(record.id, 60) is None
+    assert await tokens.revoke([record.id]) == [record.id]
+    assert await tokens.get(record.id) is None
+
+
 async def test_a_record_of_another_release_is_read_as_far_as_it_is_known(tokens: Tokens, store: FlakyStore) -> None:
     token, record = await tokens.issue("ann", ALL_SCOPES, None)
     text = await store.get(f"{FAMILY}/{record.id}")
