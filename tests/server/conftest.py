@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from doris_mcp_server import ctl
 from doris_mcp_server.config import Settings
 from doris_mcp_server.state import Store, open_store
 
@@ -16,7 +17,7 @@ from ..conftest import LIMIT, TOKEN, Launch, Running, serving
 from ..ports import free_port
 from ..redis_server import PASSWORD, answers, daemon
 
-__all__ = ["LIMIT", "META", "MODERN", "TOKEN", "Launch", "Running", "legacy", "modern", "serving"]
+__all__ = ["LIMIT", "META", "MODERN", "TOKEN", "Launch", "Running", "legacy", "modern", "serving", "status"]
 
 MODERN = "2026-07-28"
 META = "io.modelcontextprotocol/"
@@ -50,6 +51,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT)) as session:
         yield session
+
+
+async def status(server: Running) -> dict[str, Any]:
+    """What the supervisor says of itself and its workers."""
+    return await ctl.ask(server.ctl, {"do": "status"})
 
 
 def modern(method: str, params: dict[str, Any] | None = None, *, id: int = 1) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import pytest
 
 from doris_mcp_server.doris.driver import Driver, Login, Name, choose
 from doris_mcp_server.doris.frontends import Frontends
-from doris_mcp_server.doris.pool import Pool, Route
+from doris_mcp_server.doris.pool import Limits, Pool, Route
 
 LIMIT = 20.0  # seconds: generous, the machine may be busy
+LIMITS = Limits(timeout_s=LIMIT, max_rows=100, max_bytes=1 << 20)
 Packet = bytes
 OK = b"\x00\x00\x00\x02\x00\x00\x00"
 END = b"\xfe\x00\x00\x02\x00"
@@ -62,6 +63,15 @@ def row(values: Sequence[bytes | None]) -> Packet:
 def result(columns: Sequence[tuple[str, int]], rows: Sequence[Sequence[bytes | None]]) -> list[Packet]:
     heads = [column(name, kind) for name, kind in columns]
     return [number(len(columns)), *heads, END, *(row(values) for values in rows), END]
+
+
+def rows_of(count: int, size: int = 1) -> list[Packet]:
+    """A result of so many rows, each of one value."""
+    return result([("a", 253)], [[b"x" * size]] * count)
+
+
+async def ask(pool: Pool, sql: str = "SELECT 1", limits: Limits = LIMITS, **place: str | None) -> Any:
+    return await pool.query(sql, catalog=place.get("catalog"), database=place.get("database"), limits=limits)
 
 
 Script = Callable[[str], Iterable[Packet]]

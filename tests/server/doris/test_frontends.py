@@ -18,8 +18,8 @@ from doris_mcp_server.doris.routes import Routes
 from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument, Overloaded, QueryTimeout
 from doris_mcp_server.observe import Metrics
 
-LIMIT = 20.0  # seconds: generous, the machine may be busy
-LIMITS = Limits(timeout_s=LIMIT, max_rows=100, max_bytes=1 << 20)
+from .conftest import LIMIT, LIMITS
+
 FAR = 3600.0
 
 
