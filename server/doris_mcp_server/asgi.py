@@ -18,12 +18,12 @@ from doris_mcp_server import RELEASE
 from doris_mcp_server.answers import Answers, Header, Receive, Scope, Send
 from doris_mcp_server.auth import LOCAL, SMOKE, Principal, Verifier, bearer
 from doris_mcp_server.auth.addresses import Addresses
-from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resources, error_body
+from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resources
 from doris_mcp_server.auth.jwks import published
 from doris_mcp_server.auth.permits import Permits
 from doris_mcp_server.auth.signed import own_issuer
 from doris_mcp_server.config import Settings
-from doris_mcp_server.errors import IssuerUnavailable, Overloaded, ServerError, StoreUnavailable
+from doris_mcp_server.errors import DRAINING, IssuerUnavailable, Overloaded, ServerError, StoreUnavailable, error_body
 from doris_mcp_server.gate import Gate
 from doris_mcp_server.health import Health
 from doris_mcp_server.keys.ring import Key
@@ -228,7 +228,7 @@ class Application:
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
         self._metrics.drain_refused()
-        return await self._refuse(send, 503, "this host is draining; try again", _RETRY)
+        return await self._refuse(send, 503, DRAINING, _RETRY)
 
     async def _refuse(self, send: Send, status: int, words: str, *headers: Header) -> int:
         return await self._send(send, Refusal(status, list(headers), error_body(words)))

@@ -20,8 +20,15 @@
 Raise narrow, catch narrow. `message` never carries a secret; a traceback never reaches a caller.
 """
 
+import json
 import math
 from typing import Any, ClassVar, NamedTuple
+
+# JSON-RPC's "Invalid Request", as the SDK answers everything that it turns away at the door. MCP 2026-07-28 (basic,
+# error codes) closes -32000…-32019 to new uses and keeps -32020…-32099; -32001 is a time-out to both SDKs. Clients
+# act on the HTTP status and the challenge; the code only has to be one that none of them mistakes for something else.
+REFUSED = -32600
+DRAINING = "this host is draining; try again"
 
 
 class ServerError(Exception):
@@ -131,3 +138,8 @@ class KeysUnreadable(ServerError):
 
 class SettingsUnreadable(ServerError):
     kind = "settings_unreadable"
+
+
+def error_body(message: str, request_id: str | int | None = None, code: int = REFUSED) -> bytes:
+    """A JSON-RPC error: clients show its message, where of any other body they show only that there was one."""
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}).encode()

@@ -50,8 +50,13 @@ class Process:
 
 
 def fork(work: Callable[[], int], keep: Collection[int]) -> Process:
+    """As `forked`, under a running loop."""
+    return Process(forked(work, keep))
+
+
+def forked(work: Callable[[], int], keep: Collection[int]) -> int:
     """Run `work` in a child which has no descriptors but 0 to 2 and `keep`; it exits with what `work` gives, 1 if it
-    raises.
+    raises. The child's pid.
 
     Raises: OSError when the system has no room for another process; RuntimeError when this process has threads: a
     lock that one of them holds would stay locked in the child for ever.
@@ -68,7 +73,7 @@ def fork(work: Callable[[], int], keep: Collection[int]) -> Process:
             _live(work, keep)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Process(pid)
+    return pid
 
 
 def _live(work: Callable[[], int], keep: Collection[int]) -> NoReturn:

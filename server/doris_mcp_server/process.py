@@ -24,6 +24,7 @@ from typing import Any
 from doris_mcp_server import RELEASE, ctl
 from doris_mcp_server.child import Child
 from doris_mcp_server.config import Settings
+from doris_mcp_server.door import Door
 from doris_mcp_server.errors import InvalidArgument, ServerError
 from doris_mcp_server.fork import fork
 from doris_mcp_server.lease import Lease
@@ -46,10 +47,13 @@ Work = Callable[[Settings, bool, socket.socket, list[socket.socket], int], int]
 class Supervisor:
     """Runs the workers of one host until told to stop."""
 
-    def __init__(self, settings: Settings, sockets: list[socket.socket], work: Work) -> None:
+    def __init__(
+        self, settings: Settings, sockets: list[socket.socket], work: Work, lease: Lease, door: Door | None
+    ) -> None:
         self._settings = settings
         self._work = work
-        self._lease = Lease(Path(settings.runtime_dir) / "drain")
+        self._lease = lease
+        self._door = door  # until a worker listens
         self._metrics = Path(settings.runtime_dir) / METRICS
         self._stopping = asyncio.Event()
         self._failed = False
@@ -61,7 +65,7 @@ class Supervisor:
         self._replacing = asyncio.Lock()  # held while a slot changes hands: never two of them at once
         self._hangup: asyncio.Task[None] | None = None
         self._some_ended = False
-        self._report = Report(settings, self._slots, self._children, self._lease, self._stopping)
+        self._report = Report(settings, self._slots, self._children, lease, door, self._stopping)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -83,6 +87,7 @@ class Supervisor:
             await self._stopping.wait()
             return await self._stop()
         finally:
+            await self._close_door()
             if control:
                 control.close()
                 Path(path).unlink(missing_ok=True)
@@ -144,9 +149,15 @@ class Supervisor:
         if said["started"] and not child.started.is_set():
             child.started.set()
             event("worker listens", worker=child.process.pid)
+            self._background(self._close_door())
             self._report.tell_systemd()
         if child.due():
             self._due.set()
+
+    async def _close_door(self) -> None:
+        if self._door is not None:
+            await self._door.close()
+            self._report.tell_systemd()
 
     async def _watch(self) -> None:
         """Replace workers that are silent, end a drain whose lease ran out, keep systemd informed."""
@@ -343,11 +354,23 @@ def serve(settings: Settings) -> int:
             release=RELEASE,
             node=settings.node_name,
         )
-        return asyncio.run(_supervise(settings, sockets, _load_worker(settings)))
+        lease = Lease(Path(runtime) / "drain")
+        door = _attended(sockets) if lease.held else None  # else waiting for the workers is the best there is
+        return asyncio.run(_supervise(settings, sockets, _load_worker(settings), lease, door))
 
 
-async def _supervise(settings: Settings, sockets: list[socket.socket], work: Work) -> int:
-    return await Supervisor(settings, sockets, work).run()
+async def _supervise(
+    settings: Settings, sockets: list[socket.socket], work: Work, lease: Lease, door: Door | None
+) -> int:
+    return await Supervisor(settings, sockets, work, lease, door).run()
+
+
+def _attended(sockets: list[socket.socket]) -> Door | None:
+    try:
+        return Door(sockets)
+    except OSError as error:
+        event("nobody at the door until the workers listen", level=logging.WARNING, reason=error.strerror)
+        return None
 
 
 def _load_worker(settings: Settings) -> Work:

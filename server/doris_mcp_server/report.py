@@ -9,6 +9,7 @@ from typing import Any
 from doris_mcp_server import RELEASE
 from doris_mcp_server.child import Child
 from doris_mcp_server.config import Settings
+from doris_mcp_server.door import Door
 from doris_mcp_server.lease import Lease
 from doris_mcp_server.observe import notify_systemd
 from doris_mcp_server.slot import Slot
@@ -17,15 +18,22 @@ PATIENCE = 10.0  # seconds until a host counts as started on which some workers 
 
 
 class Report:
-    """Looks at what the supervisor has: its slots, all its children, the drain lease, whether it stops."""
+    """Looks at what the supervisor has: its slots, all its children, the drain lease, the door, whether it stops."""
 
     def __init__(
-        self, settings: Settings, slots: list[Slot], children: list[Child], lease: Lease, stopping: asyncio.Event
+        self,
+        settings: Settings,
+        slots: list[Slot],
+        children: list[Child],
+        lease: Lease,
+        door: Door | None,
+        stopping: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._slots = slots
         self._children = children
         self._lease = lease
+        self._door = door
         self._stopping = stopping
         self._born = time.monotonic()
         self._ready = False
@@ -44,7 +52,7 @@ class Report:
     def state(self) -> str:
         if self._stopping.is_set():
             return "stopping"
-        if self.listening < len(self._slots):
+        if self.listening < len(self._slots) or (self._door is not None and not self._door.closed):
             return "starting"
         return "draining" if self._lease.held else "running"
 

@@ -55,6 +55,10 @@ class Server(uvicorn.Server):
         await self._steps.run("connections", self._disconnect(sockets), CONNECTIONS_LIMIT)
 
     async def _disconnect(self, sockets: list[socket.socket] | None) -> str:
+        # New connections are answered until the old ones have gone: in the queue they would wait for the next start.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER + 2 * LOOK):
+                await self.hand_over(lambda: None)
         self.stop_listening()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):

@@ -13,7 +13,7 @@ ORDER = [
     ("process", "tokens", "locksmith", "fleet", "usher", "steward", "smoke", "judge", "sandbox", "stdio"),
     ("shared", "ledger"),
     ("worker", "ctl", "sockets", "report", "watch"),
-    ("slot", "lease"),
+    ("slot", "lease", "door"),
     ("child",),
     ("fork",),
     ("app", "server"),

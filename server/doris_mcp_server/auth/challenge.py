@@ -13,15 +13,12 @@ from urllib.parse import urlsplit
 from doris_mcp_server.auth import ALL_SCOPES
 from doris_mcp_server.auth.signed import own_issuer
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import error_body
 
 METADATA = "/.well-known/oauth-protected-resource"
 METADATA_PATHS = (METADATA, METADATA + "/mcp")
 """Where clients look for the metadata of `/mcp`: RFC 9728 inserts the path, and without a path it is the server's."""
 
-# JSON-RPC's "Invalid Request", as the SDK answers everything that it turns away at the door. MCP 2026-07-28 (basic,
-# error codes) closes -32000…-32019 to new uses and keeps -32020…-32099; -32001 is a time-out to both SDKs. Clients
-# act on the HTTP status and the challenge; the code only has to be one that none of them mistakes for something else.
-REFUSED = -32600
 NAME = "Apache Doris (MCP)"
 MAX_ADDRESSES = 64  # callers choose the port in their Host header, so there is no end to them
 
@@ -33,11 +30,6 @@ class Refusal:
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
-
-
-def error_body(message: str, request_id: str | int | None = None, code: int = REFUSED) -> bytes:
-    """A JSON-RPC error: clients show its message, where of any other body they show only that there was one."""
-    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}).encode()
 
 
 class Resource:

@@ -14,8 +14,9 @@ from mcp.shared.auth import ProtectedResourceMetadata
 from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
 
 from doris_mcp_server.auth import ALL_SCOPES, challenge
-from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resource, Resources, error_body
+from doris_mcp_server.auth.challenge import METADATA_PATHS, Refusal, Resource, Resources
 from doris_mcp_server.config import Settings
+from doris_mcp_server.errors import error_body
 
 OURS = Resource("https://mcp.example.com/mcp", ("https://login.example.com",))
 WHERE = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp"
