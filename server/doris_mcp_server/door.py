@@ -31,7 +31,6 @@ class Door:
 
     def __init__(self, sockets: Collection[socket.socket]) -> None:
         """Raises: OSError when the system has no room for it."""
-        self.closed = False
         self._closing: asyncio.Task[None] | None = None
         end, self._hold = os.pipe()
         try:
@@ -42,6 +41,10 @@ class Door:
             raise
         finally:
             os.close(end)
+
+    @property
+    def closed(self) -> bool:
+        return self._closing is not None and self._closing.done()
 
     async def close(self) -> None:
         """Let no more in; return when those who were let in have their answer. Again: the same."""
@@ -58,7 +61,6 @@ class Door:
         except TimeoutError:
             process.kill()
             await process.wait()
-        self.closed = True
 
 
 class _Visitor:

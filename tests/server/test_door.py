@@ -19,18 +19,22 @@ from doris_mcp_server.errors import DRAINING
 from ..activation import activation
 from .conftest import LIMIT, modern, status
 
-# Workers that wait for a file before they begin.
+# Workers that wait for somebody at the other end of a pipe with a name before they begin.
 HELD = """
-import time
 from doris_mcp_server import worker
 begin = worker.main
 
 def main(*args):
-    while not os.path.exists(os.path.join(os.environ["DORIS_MCP_RUNTIME_DIR"], "go")):
-        time.sleep(0.01)
+    open(os.path.join(os.environ["DORIS_MCP_RUNTIME_DIR"], "go"), "rb").close()
     return begin(*args)
 
 worker.main = main
+"""
+# A server that never gets to its workers.
+STUCK = """
+import signal
+from doris_mcp_server import worker
+worker.preload = lambda settings: signal.pause()
 """
 # Time for clients to leave.
 LINGERING = """
@@ -54,6 +58,7 @@ async def test_a_host_that_was_taken_out_turns_requests_away_while_it_starts(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
     drained(tmp_path)
+    os.mkfifo(tmp_path / "go")
     async with activation(tmp_path, 2) as host, host.start(workers=2, wait=False, patch=HELD) as server:
         for _ in range(8):  # some to each queue
             async with http.post(f"{host.url}/mcp", **LISTING) as response:
@@ -62,8 +67,8 @@ async def test_a_host_that_was_taken_out_turns_requests_away_while_it_starts(
                 assert (await response.json())["error"]["message"] == DRAINING
         await host.heard(f"STATUS=starting, 0 of 2 workers listen, release {RELEASE}")
         assert (await status(server))["state"] == "starting" and "READY=1" not in host.notified
-        (tmp_path / "go").touch()
-        await host.heard("READY=1")
+        with (tmp_path / "go").open("r+b", buffering=0):
+            await host.heard("READY=1")
         assert (await server.said("turned away until the workers listened"))["requests"] == 8
         async with http.post(f"{host.url}/mcp", **LISTING) as response:
             assert (response.status, response.headers["x-served-by"]) == (503, "node-a")
@@ -73,13 +78,14 @@ async def test_a_host_that_was_taken_out_turns_requests_away_while_it_starts(
 async def test_without_a_drain_whoever_comes_while_it_starts_is_served_by_a_worker(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
+    os.mkfifo(tmp_path / "go")
     async with activation(tmp_path, 1) as host, host.start(wait=False, patch=HELD):
         waiting = asyncio.create_task(http.post(f"{host.url}/mcp", **LISTING))
         await host.heard(f"STATUS=starting, 0 of 1 workers listen, release {RELEASE}")
         assert not waiting.done()
-        (tmp_path / "go").touch()
-        async with await waiting as response:
-            assert response.status == 200
+        with (tmp_path / "go").open("r+b", buffering=0):
+            async with await waiting as response:
+                assert response.status == 200
 
 
 async def test_as_long_as_a_server_that_stops_has_connections_it_turns_new_ones_away(
@@ -98,7 +104,7 @@ async def test_as_long_as_a_server_that_stops_has_connections_it_turns_new_ones_
 
 async def test_nobody_is_left_at_the_door_of_a_server_that_is_killed(tmp_path: Path) -> None:
     drained(tmp_path)
-    async with activation(tmp_path, 1) as host, host.start(wait=False, patch=HELD) as server:
+    async with activation(tmp_path, 1) as host, host.start(wait=False, patch=STUCK) as server:
         async with fresh() as client, client.post(f"{host.url}/mcp", **LISTING) as response:
             assert response.status == 503
         server.process.kill()
