@@ -178,14 +178,15 @@ class App:
 
         await self.steps.run("handover", leave(look), self._patience)
 
-    async def drain(self) -> None:
+    async def drain(self, others: Callable[[], Awaitable[None]]) -> None:
         """The first part of a shutdown, while clients are still connected: calls finish, streams get a last frame.
 
-        Who is let in meanwhile is for the gate to say.
+        Who is let in meanwhile is for the gate to say. `others` returns when they are as far.
         """
         limit = self._patience
         await self.steps.run("calls", self._finish_calls(limit), limit + CLOSE_LIMIT)
         await self.steps.run("streams", self._end_streams(), CLOSE_LIMIT)
+        await self.steps.run("others", others(), self._patience + CLOSE_LIMIT)
 
     @property
     def _patience(self) -> float:

@@ -29,10 +29,11 @@ class Child:
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # it has ended, and all it said is taken in
     retiring: float | None = None  # when another one took its place
     relieved: asyncio.Event = field(default_factory=asyncio.Event)  # the same, to wait for
+    idle: bool = False  # it stops, and has no call left
     killed_for: str | None = None
 
     def tell(self, what: str) -> None:
-        """Have it `drain`, `undrain`, `retire` or `stop`."""
+        """Have it `drain`, `undrain`, `retire`, `stop` or `leave`."""
         self._send({"do": what})
 
     def retire(self) -> None:

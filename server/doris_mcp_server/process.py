@@ -138,12 +138,17 @@ class Supervisor:
         if child.retiring is not None:
             event("worker retired", worker=child.process.pid, code=code, reason=child.exit_reason())
         child.gone.set()
+        self._let_leave()
 
     def _take_in(self, child: Child, said: dict[str, Any]) -> None:
         if event_of_bus := said.get("event"):
             for other in self._children:
                 if other is not child:
                     other.pass_on(event_of_bus)
+            return
+        if said.get("idle"):
+            child.idle = True
+            self._let_leave()
             return
         child.state = said
         if said["started"] and not child.started.is_set():
@@ -153,6 +158,12 @@ class Supervisor:
             self._report.tell_systemd()
         if child.due():
             self._due.set()
+
+    def _let_leave(self) -> None:
+        """Workers that stop leave together: each turns away whom the system puts into its own accept queue."""
+        if self._stopping.is_set() and all(child.idle for child in self._children):
+            for child in self._children:
+                child.tell("leave")
 
     async def _close_door(self) -> None:
         if self._door is not None:

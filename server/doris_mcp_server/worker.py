@@ -1,8 +1,9 @@
 """One worker process: uvicorn on the listening sockets it was handed, told by the supervisor over a pipe.
 
-Messages are JSON lines. From the supervisor: `drain`, `undrain`, `retire` (another worker has its place), `stop`, and
-`event`s of other workers. To it: a tick each second from the event loop, so that a loop that is stuck shows as
-silence, and events for the others.
+Messages are JSON lines. From the supervisor: `drain`, `undrain`, `retire` (another worker has its place), `stop`,
+`leave` (no worker that stops has a call left), and `event`s of other workers. To it: a tick each second from the event
+loop, so that a loop that is stuck shows as silence, `idle` when it stops and has no call left, and events for the
+others.
 """
 
 import asyncio
@@ -50,6 +51,8 @@ class Worker:
         self._leaving = False  # told to end by itself, it goes on until another one has its place
         self._relieved = False  # another one has it
         self._end = asyncio.Event()
+        self._leave = asyncio.Event()  # nobody has to be waited for; cleared by a stop of the whole host
+        self._leave.set()
         self._server = Server(
             uvicorn.Config(
                 self._app.asgi,
@@ -78,7 +81,7 @@ class Worker:
             self._vital("heeding signals", self._heed_signals()),
         }
         watching = self._vital("watching Doris and the store", self._app.watch())
-        ending = asyncio.create_task(self._retire())
+        ending = asyncio.create_task(self._retire(writer))
         self._app.bus.carriers.append(lambda topic, data: _forward(writer, topic, data))
         try:
             await self._app.start()
@@ -131,7 +134,10 @@ class Worker:
                         self._make_room()
                     case "stop":
                         gate.draining = True
+                        self._leave.clear()
                         self._end.set()
+                    case "leave":
+                        self._leave.set()
         self._make_room()
 
     def _make_room(self) -> None:
@@ -139,6 +145,7 @@ class Worker:
         self._app.gate.retire()
         self._server.stop_listening()
         self._relieved = True
+        self._leave.set()
         self._end.set()
 
     async def _heed_signals(self) -> None:
@@ -179,16 +186,25 @@ class Worker:
             settled = self._server.started and not app.gate.draining
             await asyncio.sleep(TICK if settled else TICK / 10)
 
-    async def _retire(self) -> None:
+    async def _retire(self, writer: asyncio.StreamWriter) -> None:
         """Wait for the end, then: running calls finish, streams end, and the server closes what is left."""
         await self._end.wait()
         self._app.registry.leave()
         try:
             if self._relieved:
                 await self._app.hand_over(self._server.hand_over)
-            await self._app.drain()
+            await self._app.drain(lambda: self._others(writer))
         finally:
             self._server.should_exit = True
+
+    async def _others(self, writer: asyncio.StreamWriter) -> None:
+        """Return when no worker of a host that stops has a call left.
+
+        Each has an accept queue of its own: who is put into one that nobody looks at waits for the next start.
+        """
+        if not writer.is_closing():
+            writer.write(b'{"idle": true}\n')
+        await self._leave.wait()
 
 
 async def _end(tasks: set[asyncio.Task[Any]]) -> None:

@@ -192,17 +192,17 @@ async def test_who_keeps_to_http_comes_again_when_told_and_only_then(serve: Serv
     before: set[str] = set()
 
     async def handler(request: web.Request, asked: dict[str, Any]) -> web.Response:
-        if number(asked) in (3, 5) and asked["id"] not in before:
+        if number(asked) in (3, 4, 5) and asked["id"] not in before:
             before.add(asked["id"])
-            headers = {"retry-after": "0"} if number(asked) == 3 else {}
-            return web.Response(status=503, headers=headers)
+            headers = {} if number(asked) == 5 else {"retry-after": "0"}
+            return web.Response(status=429 if number(asked) == 4 else 503, headers=headers)
         return web.json_response(result(asked))
 
     history = tmp_path / "history"
     async with Load(await serve(handler), rate=RATE, mix=SHORT, comes_again=True, history=history) as load:
         await load.answers(20)
     report = load.report
-    assert (report.told, report.failed, list(report.reasons)) == (1, 1, ["HTTP 503"]), report
+    assert (report.told, report.failed, list(report.reasons)) == (2, 1, ["HTTP 503"]), report
     verdict = judge(read(tmp_path / "history"))
     assert (verdict.whole.outcomes["failed"], verdict.faults) == (1, []), verdict
 

@@ -14,7 +14,7 @@ from ..conftest import Running
 from ..echoes import ECHO, Echoes, echoing
 
 STOPS = int(os.environ.get("STOPS", "8"))
-STEPS = ["calls", "streams", "connections", "background", "sessions", "doris", "store", "logs"]
+STEPS = ["calls", "streams", "others", "connections", "background", "sessions", "doris", "store", "logs"]
 
 
 async def test_every_answer_is_right_or_says_to_ask_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,6 +18,7 @@ from doris_mcp_server import RELEASE, door
 from doris_mcp_server.errors import DRAINING
 
 from ..activation import activation
+from ..echoes import ECHO, wait
 from .conftest import LIMIT, modern, status
 
 # Workers that wait for somebody at the other end of a pipe with a name before they begin.
@@ -41,6 +43,11 @@ LINGERING = """
 from doris_mcp_server import server
 server.LINGER = 600.0
 server.CONNECTIONS_LIMIT = 600.0
+"""
+# None at all.
+HASTY = """
+from doris_mcp_server import server
+server.LINGER = server.LOOK = 0.001
 """
 LISTING = modern("tools/list")
 
@@ -100,6 +107,35 @@ async def test_as_long_as_a_server_that_stops_has_connections_it_turns_new_ones_
             assert response.status == 503
         await http.close()
         assert await server.process.wait() == 0
+
+
+async def test_a_worker_without_calls_turns_requests_away_until_the_others_have_none(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with (
+        activation(tmp_path, 2) as host,
+        host.start(workers=2, patch=HASTY, DORIS_MCP_DRAIN_SECONDS="300", **ECHO) as server,
+        asyncio.TaskGroup() as calls,
+    ):
+        running = calls.create_task(answered(http, f"{host.url}/mcp", wait(modern, 200.0)))
+        async with asyncio.timeout(LIMIT):
+            while not (await status(server))["inflight"]:
+                await asyncio.sleep(0.02)
+        server.signal(signal.SIGTERM)
+        await server.said("shutdown step", step="streams")
+        for _ in range(200):  # some to each queue, and some after uvicorn would have noticed that it should end
+            async with fresh() as client, client.post(f"{host.url}/mcp", **LISTING) as response:
+                assert (response.status, response.headers["retry-after"]) == (503, "1")
+        running.cancel()
+        assert await server.process.wait() == 0
+        assert [line["result"] for line in server.lines if line.get("step") == "others"] == ["ok", "ok"]
+
+
+async def answered(http: aiohttp.ClientSession, url: str, request: dict[str, Any]) -> int:
+    """The status, once the whole answer is there."""
+    async with http.post(url, **request) as response:
+        await response.read()
+        return response.status
 
 
 async def test_nobody_is_left_at_the_door_of_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--streams", type=float, default=Mix.stream, help=f"share of streams ({Mix.stream})")
     parser.add_argument("--longest", type=float, default=Mix.longest, help=f"seconds of the longest ({Mix.longest:g})")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals (1)")
-    parser.add_argument("--comes-again", action="store_true", help="after the seconds that a 503 names")
+    parser.add_argument("--comes-again", action="store_true", help="after the seconds that a 503 or 429 names")
     parser.add_argument("--history", type=Path, help="file for one line a request")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long (30)")
     report = asyncio.run(run(parser.parse_args()))

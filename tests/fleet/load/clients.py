@@ -12,8 +12,9 @@ request.
 What counts as failed is what a client that keeps to HTTP could not have mended (RFC 9110, 9112). It may
 - take another connection than one that was announced to be closed, or is found closed before anything was sent on it;
 - send a GET, which is idempotent, again when its connection broke off before the answer (here: a session's stream);
-- come again after the seconds that a 503 names in Retry-After. Only with `comes_again`, for a host on its own: behind a
-  balancer nobody should see such a 503, and without `comes_again` it is a failure.
+- come again after the seconds that a 503 or 429 names in Retry-After. Only with `comes_again`, for a host on its own,
+  which is away for a while and then meets all who waited for it: behind a balancer nobody should see either, and
+  without `comes_again` it is a failure.
 It may not send a POST twice: whether the first one was carried out, it cannot know. So a refused connection, a reset, a
 body that breaks off and an error of any kind are failures. What was sent again is counted, and is in the history.
 """
@@ -204,7 +205,7 @@ class Load:
             if response.status == 200:
                 await take(request, response)
                 return None
-            if self._comes_again and response.status == 503 and "retry-after" in response.headers:
+            if self._comes_again and response.status in (429, 503) and "retry-after" in response.headers:
                 return float(response.headers["retry-after"])
             request.why, request.sample = f"HTTP {response.status}", (await response.text())[:SAMPLE]
             return None
