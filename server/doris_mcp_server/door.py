@@ -1,11 +1,13 @@
-"""The door of a host that was taken out, until its workers listen: 503, so that a balancer asks the next member.
+"""Somebody at the door where no worker listens for a while: 503, so that a balancer asks the next member.
 
-A balancer tries a member that was away with one request a second or so. With nobody at the door that client waits in
-the socket's queue for as long as a start takes (seen: 1.1 s), while the next member would have answered at once.
+Of a host that was taken out, until its workers listen: a balancer tries a member that was away with one request a
+second or so. Of a worker that keeps crashing, until it is started again. With nobody there a client waits in the
+socket's queue all the while, though the next member would have answered at once.
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 import selectors
 import socket
@@ -13,13 +15,14 @@ import time
 from collections.abc import Collection
 from typing import Final
 
-from doris_mcp_server.errors import DRAINING, error_body
+from doris_mcp_server.errors import error_body
 from doris_mcp_server.fork import Process, forked
 from doris_mcp_server.observe import event
 
 PATIENCE: Final = 2.0  # seconds a client has to send its request and to leave
+AWAY: Final = "this host does not serve at the moment; try again"
 _HEAD_LIMIT: Final = 1 << 16  # bytes of a request looked at for the end of its head
-_BODY: Final = error_body(DRAINING)
+_BODY: Final = error_body(AWAY)
 _ANSWER: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
     b"retry-after: 1\r\nconnection: close\r\n\r\n" % len(_BODY)
@@ -61,6 +64,15 @@ class Door:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def open_door(sockets: Collection[socket.socket]) -> Door | None:
+    """A door; none, and a line in the log, when the system has no room for it."""
+    try:
+        return Door(sockets)
+    except OSError as error:
+        event("nobody at the door until the workers listen", level=logging.WARNING, reason=error.strerror)
+        return None
 
 
 class _Visitor:

@@ -24,7 +24,7 @@ from typing import Any
 from doris_mcp_server import RELEASE, ctl
 from doris_mcp_server.child import Child
 from doris_mcp_server.config import Settings
-from doris_mcp_server.door import Door
+from doris_mcp_server.door import Door, open_door
 from doris_mcp_server.errors import InvalidArgument, ServerError
 from doris_mcp_server.fork import fork
 from doris_mcp_server.lease import Lease
@@ -366,7 +366,7 @@ def serve(settings: Settings) -> int:
             node=settings.node_name,
         )
         lease = Lease(Path(runtime) / "drain")
-        door = _attended(sockets) if lease.held else None  # else waiting for the workers is the best there is
+        door = open_door(sockets) if lease.held else None  # else waiting for the workers is the best there is
         return asyncio.run(_supervise(settings, sockets, _load_worker(settings), lease, door))
 
 
@@ -374,14 +374,6 @@ async def _supervise(
     settings: Settings, sockets: list[socket.socket], work: Work, lease: Lease, door: Door | None
 ) -> int:
     return await Supervisor(settings, sockets, work, lease, door).run()
-
-
-def _attended(sockets: list[socket.socket]) -> Door | None:
-    try:
-        return Door(sockets)
-    except OSError as error:
-        event("nobody at the door until the workers listen", level=logging.WARNING, reason=error.strerror)
-        return None
 
 
 def _load_worker(settings: Settings) -> Work:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from doris_mcp_server.child import Child
+from doris_mcp_server.door import open_door
 from doris_mcp_server.errors import ServerError
 from doris_mcp_server.observe import event
 
 BACKOFF = (0.1, 10.0)  # seconds until a crashed worker is started again: first, at most
+ATTENDED = 1.0  # seconds of such a pause beyond which clients are told to come again
 SETTLED = 10.0  # seconds after which a crash is no longer one of a row
 
 Start = Callable[["Slot"], Awaitable[Child]]
@@ -41,7 +43,15 @@ class Slot:
                 return
             pause = min(2 * pause, BACKOFF[1]) if pause and lived < SETTLED else BACKOFF[0]
             event(what, level=logging.ERROR, **about, again_in_s=round(pause, 1))
-            await asyncio.sleep(pause)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        door = open_door(self.sockets) if seconds > ATTENDED else None
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            if door is not None:
+                await door.close()
 
     async def _live(self) -> tuple[str, dict[str, Any], float]:
         """One worker's life here, and that of those who took its place: words for its end, seconds it lived."""

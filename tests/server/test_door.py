@@ -15,7 +15,6 @@ import aiohttp
 import pytest
 
 from doris_mcp_server import RELEASE, door
-from doris_mcp_server.errors import DRAINING
 
 from ..activation import activation
 from ..echoes import ECHO, wait
@@ -37,6 +36,12 @@ STUCK = """
 import signal
 from doris_mcp_server import worker
 worker.preload = lambda settings: signal.pause()
+"""
+# Workers that crash, and are started again in the far future.
+CRASHING = """
+from doris_mcp_server import slot, worker
+slot.BACKOFF = (3600.0, 3600.0)
+worker.main = lambda *args: 3
 """
 # Time for clients to leave.
 LINGERING = """
@@ -71,7 +76,7 @@ async def test_a_host_that_was_taken_out_turns_requests_away_while_it_starts(
             async with http.post(f"{host.url}/mcp", **LISTING) as response:
                 assert (response.status, response.headers["retry-after"]) == (503, "1")
                 assert response.headers["connection"] == "close" and "x-served-by" not in response.headers
-                assert (await response.json())["error"]["message"] == DRAINING
+                assert (await response.json())["error"]["message"] == door.AWAY
         await host.heard(f"STATUS=starting, 0 of 2 workers listen, release {RELEASE}")
         assert (await status(server))["state"] == "starting" and "READY=1" not in host.notified
         with (tmp_path / "go").open("r+b", buffering=0):
@@ -93,6 +98,15 @@ async def test_without_a_drain_whoever_comes_while_it_starts_is_served_by_a_work
         with (tmp_path / "go").open("r+b", buffering=0):
             async with await waiting as response:
                 assert response.status == 200
+
+
+async def test_until_a_worker_that_keeps_crashing_is_started_again_its_queue_is_attended(tmp_path: Path) -> None:
+    async with activation(tmp_path, 1) as host, host.start(wait=False, patch=CRASHING) as server:
+        async with fresh() as client, client.post(f"{host.url}/mcp", **LISTING) as response:
+            assert (response.status, response.headers["retry-after"]) == (503, "1")
+        server.signal(signal.SIGTERM)
+        await server.process.wait()
+        assert not living(tmp_path)
 
 
 async def test_as_long_as_a_server_that_stops_has_connections_it_turns_new_ones_away(
@@ -188,7 +202,7 @@ def test_the_answer_is_whole_however_much_a_client_sends(size: int, at_door: tup
     request = b"POST /mcp HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
     head, _, body = ask(at_door[0], request).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ") and f"content-length: {len(body)}".encode() in head
-    assert json.loads(body)["error"]["message"] == DRAINING
+    assert json.loads(body)["error"]["message"] == door.AWAY
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /mcp HT", b"\x16\x03\x01\x02\x00"])
