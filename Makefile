@@ -52,8 +52,9 @@ types: deps-python ## mypy, strict
 	mypy ansible/build_release.py $(wildcard tests/lab/*.py)
 	mypy -p tests.bench -p tests.fleet
 
+# Three on two processors: they wait as much as they compute.
 unit: deps-redis deps-python ## the tests that need no container
-	@pytest -n 2 --dist worksteal tests/server tests/ansible
+	@pytest -n 3 --dist worksteal tests/server tests/ansible
 
 integration: deps-redis deps-nginx deps-mariadb deps-chromium deps-python deps-node deps-clients ## clients people use, and bad input byte by byte, against one local server
 	@pytest -n 2 --dist loadfile tests/integration
