@@ -57,8 +57,10 @@ class Supervisor:
         self._metrics = Path(settings.runtime_dir) / METRICS
         self._stopping = asyncio.Event()
         self._failed = False
+        alone = len(sockets) >= settings.worker_count
         self._slots = [
-            Slot(queues, self._spawn, self._stopping) for queues in shared_out(sockets, settings.worker_count)
+            Slot(queues, self._spawn, self._stopping, alone=alone)
+            for queues in shared_out(sockets, settings.worker_count)
         ]
         self._children: list[Child] = []
         self._due = asyncio.Event()  # some worker is to be replaced

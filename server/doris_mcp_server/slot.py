@@ -22,10 +22,13 @@ Start = Callable[["Slot"], Awaitable[Child]]
 
 
 class Slot:
-    """`child` is the worker whose place this is; None while there is none."""
+    """`child` is the worker whose place this is; None while there is none. `alone`: no other slot has these sockets."""
 
-    def __init__(self, sockets: list[socket.socket], start: Start, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, sockets: list[socket.socket], start: Start, stopping: asyncio.Event, *, alone: bool = True
+    ) -> None:
         self.sockets = sockets
+        self._alone = alone
         self.child: Child | None = None
         self._start = start
         self._stopping = stopping
@@ -46,7 +49,7 @@ class Slot:
             await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
-        door = open_door(self.sockets) if seconds > ATTENDED else None
+        door = open_door(self.sockets) if self._alone and seconds > ATTENDED else None
         try:
             await asyncio.sleep(seconds)
         finally:

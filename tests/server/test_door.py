@@ -43,6 +43,12 @@ from doris_mcp_server import slot, worker
 slot.BACKOFF = (3600.0, 3600.0)
 worker.main = lambda *args: 3
 """
+ONE_CRASHING = """
+from doris_mcp_server import slot, worker
+slot.BACKOFF = (3600.0, 3600.0)
+begin = worker.main
+worker.main = lambda *args: begin(*args) if args[4] else 3
+"""
 # Time for clients to leave.
 LINGERING = """
 from doris_mcp_server import server
@@ -109,6 +115,14 @@ async def test_until_a_worker_that_keeps_crashing_is_started_again_its_queue_is_
         assert not living(tmp_path)
 
 
+async def test_a_queue_that_another_worker_looks_at_as_well_is_left_to_it(tmp_path: Path) -> None:
+    async with activation(tmp_path, 1) as host, host.start(workers=2, wait=False, patch=ONE_CRASHING) as server:
+        await server.said("worker ended")
+        for _ in range(50):
+            async with fresh() as client, client.post(f"{host.url}/mcp", **LISTING) as response:
+                assert response.status == 200
+
+
 async def test_as_long_as_a_server_that_stops_has_connections_it_turns_new_ones_away(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
@@ -145,11 +159,10 @@ async def test_a_worker_without_calls_turns_requests_away_until_the_others_have_
         assert [line["result"] for line in server.lines if line.get("step") == "others"] == ["ok", "ok"]
 
 
-async def answered(http: aiohttp.ClientSession, url: str, request: dict[str, Any]) -> int:
-    """The status, once the whole answer is there."""
+async def answered(http: aiohttp.ClientSession, url: str, request: dict[str, Any]) -> None:
+    """Return when the whole answer is there."""
     async with http.post(url, **request) as response:
         await response.read()
-        return response.status
 
 
 async def test_nobody_is_left_at_the_door_of_a_server_that_is_killed(tmp_path: Path) -> None:
