@@ -1,5 +1,6 @@
 """The way to Doris.
 
 What may be sent (`guard`); where to and as whom (`routes`, `frontends`, `driver`); over which connection (`pool`,
-`wire`, `kills`); what comes back (`rows`); and what a cluster tells of itself (`http`, `capabilities`, `figures`).
+`pins`, `wire`, `kills`); what comes back (`rows`); and what a cluster tells of itself (`http`, `capabilities`,
+`figures`).
 """

@@ -17,7 +17,8 @@ from typing import Final
 from doris_mcp_server.doris.driver import Driver, Login, choose
 from doris_mcp_server.doris.frontends import LATER, Frontend, Frontends
 from doris_mcp_server.doris.kills import Kills
-from doris_mcp_server.doris.names import quote_name, quote_text
+from doris_mcp_server.doris.names import quote_name
+from doris_mcp_server.doris.pins import UNKNOWN_VARIABLE, pin
 from doris_mcp_server.doris.rows import Column, Rows
 from doris_mcp_server.doris.wire import Answered, Lost, Wire, whole_seconds
 from doris_mcp_server.errors import DorisError, DorisUnavailable, Overloaded, QueryFailed, QueryTimeout
@@ -28,7 +29,6 @@ IDLE_SECONDS: Final = 300.0
 PATIENCE: Final = 2 / 3
 NARROWER: Final = "Narrow the statement (filter, aggregate, LIMIT) or ask for a larger timeout_s."
 SHUTTING_DOWN: Final = 1053
-UNKNOWN_VARIABLE: Final = 1193
 DENIED: Final = frozenset({1044, 1142, 1143, 1227})
 UNKNOWN_NAME: Final = frozenset({1049, 1051, 1054, 1109, 1146})
 _UNKNOWN = re.compile(r"unknown (?:table|column|database|catalog)|(?:table|database|catalog)\b.* does not exist")
@@ -275,7 +275,7 @@ class Pool:
         wire = await Wire.open(frontend, login, self.route.driver)
         ready = False
         try:
-            await _pin_sql_mode(wire)
+            await pin(wire)
             ready = True
         finally:
             if not ready:
@@ -339,19 +339,6 @@ def _way(wire: Wire, place: Place) -> str | None:
     if wire.catalog is not None or place.database is None:
         return None
     return f"USE {quote_name(place.database)}"
-
-
-async def _pin_sql_mode(wire: Wire) -> None:
-    """The guard reads a backslash in a string as an escape, so the session must read it so, too."""
-    try:
-        _, rows, _ = await wire.run("SELECT @@sql_mode", max_rows=1, max_bytes=10_000)
-        modes = str(rows[0][0] or "").upper().split(",") if rows else []
-        if "NO_BACKSLASH_ESCAPES" in modes:
-            kept = ",".join(mode for mode in modes if mode != "NO_BACKSLASH_ESCAPES")
-            await wire.command(f"SET sql_mode = {quote_text(kept)}")
-    except Answered as answer:
-        # Nothing may be sent over a session that reads strings in a way we do not know.
-        raise DorisUnavailable(f"Doris would not tell or set its sql_mode: {answer.text}") from None
 
 
 def _explain(answer: Answered) -> DorisError:

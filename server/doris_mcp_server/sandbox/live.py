@@ -44,10 +44,8 @@ def _active_queries(session: "Session") -> Iterable[dict[str, Any]]:
 
 
 def _session_variables(session: "Session") -> Iterable[dict[str, Any]]:
-    for name, default in session.engine.variables.items():
-        value = session.variable(name)
-        changed = str(int(value != default))
-        yield {"VARIABLE_NAME": name, "VARIABLE_VALUE": value, "DEFAULT_VALUE": default, "CHANGED": changed}
+    columns = ("VARIABLE_NAME", "VARIABLE_VALUE", "DEFAULT_VALUE", "CHANGED")
+    return (dict(zip(columns, row, strict=True)) for row in session.variables_listed())
 
 
 def folded(column: str) -> str:

@@ -1,7 +1,7 @@
 """One connection's state and what it does with a statement: where it stands, its variables, its running query."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,6 +90,13 @@ class Session:
 
     def variable(self, name: str) -> str:
         return self._variables.get(name, self.engine.variables[name])
+
+    def variables_listed(self) -> Iterator[tuple[str, str, str, str]]:
+        """As SHOW VARIABLES lists them: name, value, default, and whether they differ."""
+        for name, default in self.engine.variables.items():
+            if shown := variables.listed(self.names.schema.version, name):
+                value = self.variable(name)
+                yield shown, value, default, "1" if value != default else "0"
 
     # --- statements
 
@@ -219,11 +226,7 @@ class Session:
 
     def _show_variables(self, found: re.Match[str]) -> Result:
         asked = Asked(found, self.names, self.place, self.engine.facts)
-        rows = []
-        for name, default in self.engine.variables.items():
-            if asked.like(name):
-                value = self.variable(name)
-                rows.append((name, value, default, "1" if value != default else "0"))
+        rows = [row for row in self.variables_listed() if asked.like(row[0])]
         return results.text(asked.listing(self.names.schema.show["variables"], rows))
 
     def _grants(self, found: re.Match[str]) -> Result:

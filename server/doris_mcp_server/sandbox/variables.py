@@ -20,6 +20,7 @@ DEFAULTS = {
     "collation_server": "utf8mb4_0900_bin",
     "default_catalog": "internal",
     "dry_run_query": "false",
+    "enable_fallback_to_original_planner": "false",
     "enable_nereids_planner": "true",
     "enable_profile": "false",
     "enable_query_cache": "false",
@@ -62,9 +63,23 @@ DEFAULTS = {
 }
 
 
+# Of an older planner, which 2.1 still has. Later lines know the names, and list them nowhere.
+_PLANNERS = {"enable_fallback_to_original_planner": "true", "enable_nereids_planner": "true"}
+
+
 def defaults(version: Version) -> dict[str, str]:
     """What the variables of a new session are in one line of Doris."""
-    return {**DEFAULTS, "version_comment": version.comment}
+    planners = _PLANNERS if version.has_old_planner else {}
+    return {**DEFAULTS, **planners, "version_comment": version.comment}
+
+
+def listed(version: Version, name: str) -> str | None:
+    """What SHOW VARIABLES calls a variable in one line of Doris; None where it does not show it."""
+    if name not in _PLANNERS:
+        return name
+    if not version.has_old_planner:
+        return None
+    return f"experimental_{name}" if name == "enable_nereids_planner" else name
 
 
 _FIXED = frozenset(["license", "system_time_zone", "version", "version_comment"])

@@ -13,6 +13,11 @@ class Version:
     release: str
 
     @property
+    def has_old_planner(self) -> bool:
+        """Whether another planner may take over what the one of today refuses."""
+        return self.name < "3.0"
+
+    @property
     def build(self) -> str:
         """As SHOW FRONTENDS tells it; Doris puts a commit where the word DEMO stands."""
         return f"doris-{self.release}-rc01-DEMO (DuckDB, not Apache Doris)"

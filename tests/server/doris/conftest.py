@@ -85,7 +85,11 @@ class Frontend:
 
     def __init__(self) -> None:
         self.behave()
-        self.sql_mode = b"ONLY_FULL_GROUP_BY"
+        self.variables: dict[str, bytes | None] = {
+            "sql_mode": b"ONLY_FULL_GROUP_BY",
+            "enable_nereids_planner": b"1",
+            "enable_fallback_to_original_planner": b"0",
+        }
         self.statements: list[tuple[int, str]] = []
         self.connections = 0
         self.closed: set[int] = set()
@@ -186,8 +190,11 @@ class Frontend:
                 return
 
     def _answer(self, sql: str) -> Iterable[Packet]:
-        if sql == "SELECT @@sql_mode":
-            return result([("@@sql_mode", 253)], [[self.sql_mode]])
+        if sql.startswith("SELECT @@sql_mode"):
+            names = sql.removeprefix("SELECT ").replace("@@", "").split(", ")
+            if missing := [name for name in names if name not in self.variables]:
+                return [error(1193, f"Unknown system variable '{missing[0]}'")]
+            return result([(f"@@{name}", 253) for name in names], [[self.variables[name] for name in names]])
         return [OK] if sql == "PING" and self.script == self.plain else self.script(sql)
 
 

@@ -143,9 +143,76 @@ async def test_a_failed_use_leaves_no_half_moved_connection(frontend: Any, pool:
 
 
 async def test_sql_mode_is_pinned(frontend: Any, pool: Pool) -> None:
-    frontend.sql_mode = b"ONLY_FULL_GROUP_BY,NO_BACKSLASH_ESCAPES"
+    frontend.variables["sql_mode"] = b"ONLY_FULL_GROUP_BY,NO_BACKSLASH_ESCAPES"
     await ask(pool)
     assert frontend.sent()[0] == "SET sql_mode = 'ONLY_FULL_GROUP_BY'"
+
+
+LOOK = "SELECT @@sql_mode, @@enable_nereids_planner, @@enable_fallback_to_original_planner"
+
+
+async def test_a_session_that_is_right_costs_one_look(frontend: Any, pool: Pool) -> None:
+    for right in (b"1", b"true", b"ON"):
+        frontend.variables["enable_nereids_planner"] = right
+        frontend.statements.clear()
+        pool.close_idle()
+        await ask(pool)
+        assert frontend.sent(quiet=False) == [LOOK, "SET query_timeout = 21", "SELECT 1"]
+
+
+@pytest.mark.parametrize(
+    ("nereids", "fallback", "changes"),
+    [
+        (b"1", b"1", "enable_fallback_to_original_planner = false"),
+        (b"true", b"true", "enable_fallback_to_original_planner = false"),
+        (b"0", b"0", "enable_nereids_planner = true"),
+        (b"OFF", b"ON", "enable_nereids_planner = true, enable_fallback_to_original_planner = false"),
+        (b"", None, "enable_nereids_planner = true, enable_fallback_to_original_planner = false"),
+        (b"maybe", b"0", "enable_nereids_planner = true"),
+    ],
+)
+async def test_the_planner_is_pinned(
+    nereids: bytes, fallback: bytes | None, changes: str, frontend: Any, pool: Pool
+) -> None:
+    """Whatever this Doris has by default: of what the new planner refuses, the old one is not asked."""
+    frontend.variables |= {"enable_nereids_planner": nereids, "enable_fallback_to_original_planner": fallback}
+    await ask(pool)
+    assert frontend.sent() == [f"SET {changes}", "SELECT 1"]
+
+
+async def test_all_pins_are_set_at_once(frontend: Any, pool: Pool) -> None:
+    frontend.variables |= {"sql_mode": b"no_backslash_escapes", "enable_fallback_to_original_planner": b"1"}
+    await ask(pool)
+    assert frontend.sent() == ["SET sql_mode = '', enable_fallback_to_original_planner = false", "SELECT 1"]
+
+
+async def test_what_has_no_planners_is_asked_for_its_sql_mode_alone(frontend: Any, pool: Pool) -> None:
+    for name in ("enable_nereids_planner", "enable_fallback_to_original_planner"):
+        del frontend.variables[name]
+    frontend.variables["sql_mode"] = b"NO_BACKSLASH_ESCAPES"
+    await ask(pool)
+    assert frontend.sent(quiet=False)[:3] == [LOOK, "SELECT @@sql_mode", "SET sql_mode = ''"]
+
+
+@pytest.mark.parametrize("refused", ["SELECT @@sql_mode", "SET enable_fallback"])
+async def test_a_session_that_cannot_be_pinned_is_not_used(
+    refused: str, frontend: Any, pool: Pool, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a variable that is not there may be left out, not one that is not told now."""
+    answer = frontend._answer
+    frontend.variables["enable_fallback_to_original_planner"] = b"1"
+    no = [fake.error(1105, "the queue is full")]
+    monkeypatch.setattr(frontend, "_answer", lambda sql: no if sql.startswith(refused) else answer(sql))
+    with pytest.raises(DorisUnavailable, match="would not tell or set its sql_mode and planner: the queue is full"):
+        await ask(pool)
+    assert "SELECT 1" not in frontend.sent()
+    await frontend.until(lambda: 1 in frontend.closed)
+
+
+async def test_half_an_answer_is_none(frontend: Any, pool: Pool, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontend, "_answer", lambda sql: fake.result([("@@sql_mode", 253)], [[b""]]))
+    with pytest.raises(DorisUnavailable, match="did not tell its sql_mode and enable_nereids_planner"):
+        await ask(pool)
 
 
 # --- the way to Doris is broken

@@ -10,6 +10,7 @@ import pytest_asyncio
 from doris_mcp_server import sandbox
 from doris_mcp_server.doris.pool import Limits, Pool, Rows
 from doris_mcp_server.errors import DorisRefusedLogin, QueryFailed, QueryTimeout
+from doris_mcp_server.sandbox.options import Options
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -88,6 +89,18 @@ async def test_many_at_once(pool: Pool) -> None:
 async def test_second_net_is_set(pool: Pool) -> None:
     rows = await ask(pool, "SELECT @@query_timeout", Limits(12, 10, 1000))
     assert [str(value) for value in rows.rows[0]] == ["13"]
+
+
+@pytest.mark.parametrize("version", ["2.1", "3.0", "4.0"])
+async def test_one_planner_reads_what_is_sent(version: str, route: Any) -> None:
+    started = await sandbox.start("127.0.0.1", 0, "root", "pw", 10, options=Options(version))
+    pool = Pool(route(started.port, user="root", password="pw"), size=1, connect_timeout=LIMIT)
+    try:
+        rows = await ask(pool, "SELECT @@enable_nereids_planner, @@enable_fallback_to_original_planner, @@sql_mode")
+        assert rows.rows == [("true", "false", "ONLY_FULL_GROUP_BY")]
+    finally:
+        await pool.close(LIMIT)
+        await started.close()
 
 
 async def test_wrong_password(engine: Any, route: Any) -> None:

@@ -190,6 +190,30 @@ async def test_a_line_does_not_know_the_tables_of_later_ones(start, connect, ver
         assert ("view_dependency",) not in tables and ("processlist",) in tables
 
 
+@pytest.mark.parametrize(
+    ("version", "told", "listed"),
+    [
+        (
+            V21,
+            ("true", "true"),
+            [("enable_fallback_to_original_planner", "true"), ("experimental_enable_nereids_planner", "true")],
+        ),
+        (V30, ("true", "false"), []),
+        (V40, ("true", "false"), []),
+    ],
+)
+async def test_the_older_planner_is_there_until_3_0(start, connect, version, told, listed):
+    async with connect(port=start(Options(version)).port) as connection:
+        asked = "SELECT @@enable_nereids_planner, @@enable_fallback_to_original_planner"
+        assert (await query(connection, asked))[1] == [told]
+        shown = (await query(connection, "SHOW VARIABLES LIKE '%planner'"))[1]
+        assert [row[:2] for row in shown] == listed
+        names = "SELECT VARIABLE_NAME FROM information_schema.session_variables WHERE VARIABLE_NAME LIKE '%planner'"
+        assert sorted((await query(connection, names))[1]) == [(name,) for name, _ in listed]
+        await query(connection, "SET enable_fallback_to_original_planner = false")
+        assert (await query(connection, asked))[1] == [("true", "false")]
+
+
 def test_other_lines_are_unknown():
     with pytest.raises(ConfigError, match=r"--doris-version 1\.2 is unknown"):
         Options("1.2")
