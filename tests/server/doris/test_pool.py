@@ -152,8 +152,8 @@ LOOK = "SELECT @@sql_mode, @@enable_nereids_planner, @@enable_fallback_to_origin
 
 
 async def test_a_session_that_is_right_costs_one_look(frontend: Any, pool: Pool) -> None:
-    for right in (b"1", b"true", b"ON"):
-        frontend.variables["enable_nereids_planner"] = right
+    for yes, no in ((b"1", b"0"), (b"true", b"false"), (b"ON", b"OFF")):
+        frontend.variables |= {"enable_nereids_planner": yes, "enable_fallback_to_original_planner": no}
         frontend.statements.clear()
         pool.close_idle()
         await ask(pool)
@@ -194,7 +194,7 @@ async def test_what_has_no_planners_is_asked_for_its_sql_mode_alone(frontend: An
     assert frontend.sent(quiet=False)[:3] == [LOOK, "SELECT @@sql_mode", "SET sql_mode = ''"]
 
 
-@pytest.mark.parametrize("refused", ["SELECT @@sql_mode", "SET enable_fallback"])
+@pytest.mark.parametrize("refused", [LOOK, "SELECT @@sql_mode", "SET enable_fallback"])
 async def test_a_session_that_cannot_be_pinned_is_not_used(
     refused: str, frontend: Any, pool: Pool, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
