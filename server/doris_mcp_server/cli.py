@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="check the settings as serve would, and say what is wrong")
     _serve_arguments(check)
     check.add_argument("--env-file", help="read variables from this systemd EnvironmentFile too")
+    check.add_argument(
+        "--ask-doris", action="store_true", help="ask Doris, too, whether the accounts may do more than read"
+    )
 
     sandbox = commands.add_parser("sandbox", help="a Doris-compatible demo engine (DuckDB), for trying and testing")
     _sandbox_arguments(sandbox)
@@ -229,6 +232,10 @@ def _check_config(args: argparse.Namespace) -> int:
     print(
         f"settings are good: {settings.transport} on {settings.host}:{settings.port}, {settings.worker_count} workers"
     )
+    if args.ask_doris:
+        from doris_mcp_server import accounts
+
+        asyncio.run(accounts.warn(settings, sys.stderr))
     return 0
 
 
@@ -286,6 +293,9 @@ def _in_words(status: dict[str, Any]) -> str:
         by = f" by {status['drained_by']}" if status.get("drained_by") else ""
         lines.append(f"  drained until {status['drained_until']}{by}")
     lines += [f"  {reason}" for reason in status["reasons"]]
+    for cluster, account in status.get("accounts", {}).items():
+        if account["problem"]:
+            lines += [f"  {cluster}: {account['problem']}", *(f"    fix: {fix}" for fix in account["fixes"])]
     return "\n".join(lines + [_worker_in_words(worker) for worker in (*status["workers"], *status["missing"])])
 
 

@@ -81,6 +81,7 @@ class Report:
             "inflight": self.inflight,
             "keys": keys[0] if keys and all(key == keys[0] for key in keys) else None,
             "settings": _furthest_behind(settings),
+            "accounts": _with_problems_first([child.state.get("accounts", {}) for child in serving]),
             "workers": [child.status() | histories.get(child, {}) for child in self._children],
             "missing": [slot.status() for slot in self._slots if slot.child is None],
         }
@@ -110,3 +111,11 @@ def _furthest_behind(settings: list[dict[str, Any]]) -> dict[str, Any] | None:
         "started": min(each["started"] for each in settings),
         "refused": sorted({name for each in settings for name in each["refused"]}),
     }
+
+
+def _with_problems_first(accounts: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """What this server's Doris account may do, by cluster; where workers have seen different things, the worse."""
+    merged: dict[str, dict[str, Any]] = {}
+    for each in accounts:
+        merged |= {name: seen for name, seen in each.items() if name not in merged or seen["problem"]}
+    return merged

@@ -177,6 +177,7 @@ class Worker:
                 "reasons": app.health.reasons,
                 "keys": app.rotation.status(),
                 "settings": app.follower.status(),
+                "accounts": app.routes.accounts(),
             }
             writer.write(json.dumps(state).encode() + b"\n")
             app.asgi.flush_metrics()

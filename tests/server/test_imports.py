@@ -10,7 +10,7 @@ ROOT = Path(doris_mcp_server.__file__).parent
 ORDER = [
     ("__main__",),
     ("cli",),
-    ("process", "tokens", "locksmith", "fleet", "usher", "steward", "smoke", "judge", "sandbox", "stdio"),
+    ("process", "tokens", "locksmith", "fleet", "usher", "steward", "smoke", "judge", "accounts", "sandbox", "stdio"),
     ("shared", "ledger"),
     ("worker", "ctl", "sockets", "report", "watch"),
     ("slot", "lease"),

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from doris_mcp_server.doris import grants
+from doris_mcp_server.doris.grants import Grants
 from doris_mcp_server.doris.rows import Rows
 from doris_mcp_server.errors import QueryFailed, ServerError
 from doris_mcp_server.observe import event
@@ -51,7 +53,8 @@ class Capabilities:
     """One look at a cluster. None and empty mean that it would not tell, or not this account.
 
     `text` is what it calls itself, `features` are names of SINCE and audit_log where the account may read that table,
-    `caches` say which result caches it has and whether they are on by default.
+    `caches` say which result caches it has and whether they are on by default, `grants` what the account we look with
+    may do.
     """
 
     text: str
@@ -61,6 +64,7 @@ class Capabilities:
     caches: Mapping[str, bool]
     frontends: Nodes | None
     backends: Nodes | None
+    grants: Grants
 
     @property
     def release(self) -> str | None:
@@ -86,6 +90,7 @@ async def detect(query: Query) -> Capabilities:
     backends = await _ask(query, "SHOW BACKENDS")
     caches = await _ask(query, "SHOW VARIABLES LIKE 'enable%cache'")
     audit = await _ask(query, f"SHOW COLUMNS FROM {AUDIT_LOG}")
+    granted = await grants.ask(query)
     since = [name for name, first in SINCE.items() if version is not None and version >= first]
     return Capabilities(
         text=text,
@@ -95,6 +100,7 @@ async def detect(query: Query) -> Capabilities:
         caches=_caches(caches or []),
         frontends=_nodes(frontends),
         backends=_nodes(backends),
+        grants=granted,
     )
 
 
@@ -134,7 +140,18 @@ class Watched:
             return
         if self.current is None or self.current.text != seen.text:
             event("cluster seen", cluster=self.name, version=seen.text)
+        if self.current is None or self.current.grants.told != seen.grants.told:
+            self._tell(seen.grants, first=self.current is None)
         self.current = seen
+
+    def _tell(self, seen: Grants, *, first: bool) -> None:
+        """Log what our own account may do: once when it is too much or not known, and when it is so no more."""
+        if seen.only_reads is None:
+            event("doris_account_not_known", level=logging.WARNING, cluster=self.name, reason=seen.unknown)
+        elif seen.too_much:
+            event("doris_account_has_too_much", level=logging.WARNING, cluster=self.name, **seen.report())
+        elif not first:
+            event("doris_account_only_reads", cluster=self.name, account=seen.account)
 
 
 async def _ask(query: Query, sql: str) -> list[dict[str, Any]] | None:

@@ -7,17 +7,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from doris_mcp_server import clusters
 from doris_mcp_server.clusters import Account, Caller
+from doris_mcp_server.doris import grants
 from doris_mcp_server.doris.capabilities import Capabilities, Watched
 from doris_mcp_server.doris.driver import Driver, Login
 from doris_mcp_server.doris.frontends import OPEN_AFTER, Frontend, Frontends
+from doris_mcp_server.doris.grants import Grants
 from doris_mcp_server.doris.http import AccountHTTP, FrontendHTTP
 from doris_mcp_server.doris.pool import Limits, Pool, Room, Route, Rows
 from doris_mcp_server.doris.wire import Answered, Lost, Wire
-from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument
+from doris_mcp_server.errors import DorisRefusedLogin, DorisUnavailable, InvalidArgument, ServerError
 
 KEPT: Final = 10_000  # callers whose ways are remembered
 TIDY: Final = 60.0  # seconds between looks for ways that nobody takes any more
@@ -67,7 +70,7 @@ class Cluster:
             addresses = [(host, config.http_port) for host, _ in config.addresses]
             tls = config.https_context()
             self._http = FrontendHTTP(addresses, tls=tls, timeout=http.timeout, max_bytes=http.max_bytes)
-        self._watched = Watched(config.name, self._ask)
+        self._watched = Watched(config.name, partial(self._ask, self.own_account))
         self._answers = True
         self._driver = driver
         self._pool_size = pool_size
@@ -116,14 +119,26 @@ class Cluster:
         return sum((_counts(way.pool) for way in self.ways.values()), self._past.copy())
 
     @property
+    def own_account(self) -> Account:
+        """The account this server itself comes as, to look how the cluster does."""
+        return self.config.accounts[self.config.fallback or next(iter(self.config.accounts))]
+
+    @property
     def own_way(self) -> Way:
-        """The way this server itself takes, to look how the cluster does."""
-        return self.way(self.config.accounts[self.config.fallback or next(iter(self.config.accounts))])
+        """Its way."""
+        return self.way(self.own_account)
 
     @property
     def capabilities(self) -> Capabilities | None:
         """What the cluster is and offers, as the last look found it; None before the first one."""
         return self._watched.current
+
+    async def grants(self, account: Account) -> Grants:
+        """What an account may do, asked as that account; unknown where it cannot be asked."""
+        try:
+            return await grants.ask(partial(self._ask, account))
+        except ServerError as error:
+            return Grants(unknown=error.message)
 
     async def watch(self) -> None:
         """Find out what the cluster offers, now and again, until cancelled."""
@@ -164,8 +179,8 @@ class Cluster:
             closing.append(self._http.close())
         await asyncio.gather(*closing)
 
-    async def _ask(self, sql: str) -> Rows:
-        return await self.own_way.pool.query(sql, catalog=None, database=None, limits=OWN_LIMITS)
+    async def _ask(self, account: Account, sql: str) -> Rows:
+        return await self.way(account).pool.query(sql, catalog=None, database=None, limits=OWN_LIMITS)
 
 
 def _counts(pool: Pool) -> Counter[str]:
@@ -285,6 +300,17 @@ class Routes:
     def open_to(self, caller: Caller) -> Iterator[Cluster]:
         """The clusters at which the caller has an account."""
         return (c for c in self.clusters.values() if c.config.account_of(caller) is not None)
+
+    def accounts(self) -> dict[str, Any]:
+        """What the account this server looks with may do, by cluster, as far as it was looked at."""
+        seen = {name: cluster.capabilities for name, cluster in self.clusters.items()}
+        return {name: capabilities.grants.report() for name, capabilities in seen.items() if capabilities}
+
+    async def grants(self) -> dict[tuple[str, str], Grants]:
+        """What each configured account may do, asked now: {(cluster, the account's name there): its grants}."""
+        named = [(c, name, account) for c in self.clusters.values() for name, account in c.config.accounts.items()]
+        found = await asyncio.gather(*(cluster.grants(account) for cluster, _, account in named))
+        return {(cluster.name, name): each for (cluster, name, _), each in zip(named, found, strict=True)}
 
     async def watch(self) -> None:
         """Find out what each cluster offers, and forget what nobody needs any more, until cancelled."""

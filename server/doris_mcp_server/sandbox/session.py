@@ -28,6 +28,7 @@ from doris_mcp_server.sandbox.history import Ran
 from doris_mcp_server.sandbox.names import Names, Place, unquote
 from doris_mcp_server.sandbox.results import Result
 from doris_mcp_server.sandbox.running import Running
+from doris_mcp_server.sandbox.schema import OPEN
 from doris_mcp_server.sandbox.table import INTERNAL
 
 _LONG = 2000  # characters above which a statement is translated off the loop
@@ -230,15 +231,18 @@ class Session:
         return results.text(asked.listing(self.names.schema.show["variables"], rows))
 
     def _grants(self, found: re.Match[str]) -> Result:
+        """What it may do, in Doris' words: Admin_priv for everything, although all there is to do here is read."""
         account = self.names.account
         tables = [f"{grant}: Select_priv" for grant in account.grants if not grant.endswith("*")]
         databases = [f"{grant.removesuffix('.*')}: Select_priv" for grant in account.grants if grant.endswith(".*")]
+        databases += [f"{INTERNAL}.{name}: Select_priv" for name in sorted(OPEN)]
         told = {
             "UserIdentity": f"'{account.name}'@'%'",
             "Password": "Yes" if account.password else "No",
             "GlobalPrivs": "Admin_priv" if account.is_admin else None,
-            "DatabasePrivs": "; ".join(databases) or None,
+            "DatabasePrivs": "; ".join(databases),
             "TablePrivs": "; ".join(tables) or None,
+            "WorkloadGroupPrivs": "normal: Usage_priv",
         }
         columns = self.names.schema.show["grants"]
         return results.text(Answer(columns, [tuple(told.get(name) for name in columns)]))

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from doris_mcp_server import sandbox
+from doris_mcp_server.doris import capabilities
 from doris_mcp_server.doris.capabilities import Capabilities, Nodes, Watched, detect, parse_version
+from doris_mcp_server.doris.grants import Grants
 from doris_mcp_server.doris.pool import Limits, Pool
 from doris_mcp_server.doris.rows import Column, Rows
 from doris_mcp_server.errors import DorisUnavailable, QueryFailed
@@ -53,6 +56,12 @@ def rows(names: list[str], *values: list[Any]) -> Rows:
     return Rows([Column(name, "VARCHAR") for name in names], [list(row) for row in values], False, None, 1.0)
 
 
+def granted(privileges: str = "Select_priv", account: str = "'mcp'@'%'") -> Rows:
+    """SHOW GRANTS of an account with these on one database."""
+    names = ["UserIdentity", "Roles", "GlobalPrivs", "CatalogPrivs", "DatabasePrivs", "TablePrivs", "ColPrivs"]
+    return rows(names, [account, "", None, None, f"internal.crm: {privileges}", None, None])
+
+
 class Cluster:
     """Answers by the start of the statement; what it does not know, it refuses. An error is raised as it is."""
 
@@ -88,6 +97,7 @@ async def test_a_cluster_that_tells_everything() -> None:
             ["enable_query_cache", "false", "false", "0"],
             ["enable_file_cache", "true", "true", "0"],
         ),
+        SHOW_GRANTS=granted(),
         SHOW_COLUMNS=rows(["Field", "Type"], ["query_id", "varchar(48)"], ["time", "datetime(3)"]),
     )
     assert await detect(cluster.query) == Capabilities(
@@ -108,6 +118,7 @@ async def test_a_cluster_that_tells_everything() -> None:
         caches={"sql_cache": True, "query_cache": False},
         frontends=Nodes(alive=2, total=3),
         backends=Nodes(alive=1, total=1),
+        grants=Grants("'mcp'@'%'"),
     )
 
 
@@ -115,6 +126,7 @@ async def test_what_is_denied_is_unknown() -> None:
     seen = await detect(Cluster("Doris version doris-2.0.3-rc06-37d31a5").query)
     assert (seen.version, seen.features) == ((2, 0, 3), {"inverted_index", "workload_groups"})
     assert (seen.frontends, seen.backends, seen.caches) == (None, None, {})
+    assert seen.grants.only_reads is None and seen.grants.unknown == DENIED.message
 
 
 async def test_something_that_is_no_doris() -> None:
@@ -169,6 +181,43 @@ async def test_it_looks_again_each_interval_and_fails_softly() -> None:
             asked = cluster.asked
             await cluster.until(lambda asked=asked: cluster.asked == asked + 3)
             assert watched.current is not None and watched.current.version == (3, 0, 3)
+
+
+async def test_what_the_account_may_do_is_logged_once_each_time_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str, Any]] = []
+
+    def event(message: str, *, level: int = logging.INFO, **fields: Any) -> None:
+        if message.startswith("doris_account"):
+            assert fields["cluster"] == "main"
+            told.append((message, logging.getLevelName(level), fields.get("reason") or fields.get("problem")))
+
+    monkeypatch.setattr(capabilities, "event", event)
+    cluster = Cluster(DORIS_3)
+    answers = [
+        granted(),  # nothing to say of what is right from the beginning
+        granted("Select_priv,Load_priv"),
+        granted("Load_priv,Select_priv"),
+        QueryFailed("query 1 was refused"),
+        QueryFailed("query 2 was refused"),
+        granted("Load_priv"),
+        granted("Load_priv,Drop_priv"),
+        granted(),
+        granted(),
+    ]
+    async with watching(cluster, 3600) as watched:
+        for answer in answers:
+            cluster.answers["SHOW GRANTS"] = answer
+            asked = cluster.asked
+            watched.look_again()
+            await cluster.until(lambda asked=asked: cluster.asked > asked)
+    may = "the Doris account 'mcp'@'%' may do more than read: "
+    assert told == [
+        ("doris_account_has_too_much", "WARNING", f"{may}Load_priv on internal.crm.*"),
+        ("doris_account_not_known", "WARNING", "query 1 was refused"),
+        ("doris_account_has_too_much", "WARNING", f"{may}Load_priv on internal.crm.*"),
+        ("doris_account_has_too_much", "WARNING", f"{may}Load_priv on internal.crm.*, Drop_priv on internal.crm.*"),
+        ("doris_account_only_reads", "INFO", None),
+    ]
 
 
 async def test_the_demo_engine(route: Any) -> None:
