@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from doris_mcp_server.doris import grants
-from doris_mcp_server.doris.grants import Grants
+from doris_mcp_server.doris.grants import NOT_ASKED, Grants
 from doris_mcp_server.doris.rows import Rows
 from doris_mcp_server.errors import QueryFailed, ServerError
 from doris_mcp_server.observe import event
@@ -64,7 +64,7 @@ class Capabilities:
     caches: Mapping[str, bool]
     frontends: Nodes | None
     backends: Nodes | None
-    grants: Grants
+    grants: Grants = NOT_ASKED
 
     @property
     def release(self) -> str | None:

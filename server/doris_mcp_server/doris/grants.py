@@ -98,6 +98,9 @@ class Grants:
         }
 
 
+NOT_ASKED: Final = Grants(unknown="it was not asked")
+
+
 async def ask(query: Callable[[str], Awaitable[Rows]]) -> Grants:
     """What the account that `query` comes as may do. Raises what `query` does, but for Doris' own errors."""
     try:
