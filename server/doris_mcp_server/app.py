@@ -257,7 +257,9 @@ class App:
             self.routes,
             Limits(settings.query_timeout, settings.max_rows, settings.max_result_bytes),
             results=ResultCache(seconds=kept, max_bytes=settings.result_cache_bytes) if kept else None,
-            rules=Rules(settings.allowed_tables, settings.masked_columns),
+            rules=Rules(
+                settings.allowed_tables, settings.masked_columns, settings.closed_tables, settings.refused_functions
+            ),
         )
 
 

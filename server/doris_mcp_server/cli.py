@@ -30,6 +30,14 @@ def duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _doris_version(text: str) -> tuple[int, int, int]:
+    """`3.0` or `3.0.4` as three numbers."""
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no version of Doris; write 3.0 or 3.0.4")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
@@ -124,7 +132,11 @@ def parser() -> argparse.ArgumentParser:
     smoke.add_argument("--queries", type=int, default=0, help="how many more, to say how quick the host is (0)")
     smoke.add_argument("--json", action="store_true", help="for scripts")
 
-    commands.add_parser("guard", help="what the SQL guard says to statements on stdin, JSON lines in and out")
+    judging = commands.add_parser("guard", help="what the SQL guard says to statements on stdin, JSON lines in and out")
+    judging.add_argument(
+        "--doris", metavar="VERSION", type=_doris_version, help="the version of Doris, such as 3.0; left out: strictest"
+    )
+    judging.add_argument("--policy", action="store_true", help="print which functions and tables it refuses, and stop")
 
     version = commands.add_parser("version", help="version and release")
     version.add_argument("--json", action="store_true", help="for scripts")
@@ -341,7 +353,10 @@ def _smoke(args: argparse.Namespace) -> int:
 def _guard(args: argparse.Namespace) -> int:
     from doris_mcp_server import judge
 
-    return judge.run(sys.stdin.buffer, sys.stdout)
+    if args.policy:
+        print(json.dumps(judge.policy(), indent=2))
+        return 0
+    return judge.run(sys.stdin.buffer, sys.stdout, args.doris)
 
 
 def _version(args: argparse.Namespace) -> int:

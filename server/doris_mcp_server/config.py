@@ -103,6 +103,12 @@ class Settings(BaseModel):
     allowed_tables: Annotated[Words, AfterValidator(patterns.tables)] = Field(
         (), json_schema_extra=_env("DORIS_MCP_ALLOWED_TABLES")
     )
+    closed_tables: Annotated[Words, AfterValidator(patterns.closed_tables)] = Field(
+        patterns.CLOSED_TABLES, json_schema_extra=_env("DORIS_MCP_CLOSED_TABLES")
+    )
+    refused_functions: Annotated[Words, AfterValidator(patterns.functions)] = Field(
+        (), json_schema_extra=_env("DORIS_MCP_REFUSED_FUNCTIONS")
+    )
     masked_columns: Annotated[Words, AfterValidator(patterns.columns)] = Field(
         (), json_schema_extra=_env("DORIS_MCP_MASKED_COLUMNS")
     )

@@ -15,7 +15,7 @@ HOT: Final = frozenset({
     "query_timeout", "max_rows", "max_result_bytes",
     "max_concurrent", "max_concurrent_per_principal", "max_queued", "queue_seconds", "max_streams",
     "result_cache_seconds", "result_cache_bytes",
-    "disabled_tools", "allowed_tables", "masked_columns",
+    "disabled_tools", "allowed_tables", "closed_tables", "masked_columns", "refused_functions",
     "allowed_hosts", "allowed_origins", "trusted_proxies",
     "rate_limits", "concurrency_limits",
 })

@@ -8,8 +8,27 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+CLOSED_TABLES: Final = (
+    "*.information_schema.processlist",
+    "*.information_schema.active_queries",
+    "*.information_schema.backend_active_tasks",
+    "*.information_schema.profiling",
+    "*.information_schema.routine_load_jobs",
+    "*.information_schema.routines",
+    "*.information_schema.*_privileges",
+    "*.information_schema.backend_configuration",
+    "*.information_schema.backend_kerberos_ticket_cache",
+    "*.information_schema.encryption_keys",
+    "*.mysql.*",
+    "*.__internal_schema.audit_log",
+)
+"""Doris' own tables that show what SHOW may not show either: other people's statements, privileges, the configuration
+of the machines, secrets. They are closed where the operator's setting does not say otherwise."""
+NOTHING: Final = "none"
+
 _PART: Final = r"[^\s.,`?\[\]]+"
 _TABLE: Final = re.compile(rf"{_PART}(?:\.{_PART}){{2}}")
+_FUNCTION: Final = re.compile(r"[^\s.,`()'\"]+")
 _COLUMN: Final = re.compile(rf"(?:{_PART}\.){{0,3}}[^\s.,`?*\[\]]+")
 
 
@@ -19,6 +38,19 @@ def tables(patterns: tuple[str, ...]) -> tuple[str, ...]:
         if not _TABLE.fullmatch(pattern):
             raise ValueError(f"{pattern!r} is not catalog.database.table, with * in any part: internal.ssb.*")
     return patterns
+
+
+def closed_tables(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The same; the one word `none` is for no patterns at all."""
+    return () if patterns == (NOTHING,) else tables(patterns)
+
+
+def functions(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are. ValueError for one that is no name of a function."""
+    for name in names:
+        if not _FUNCTION.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a function: my_udf")
+    return names
 
 
 def columns(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -144,9 +144,9 @@ async def fill(port: int, kinds: list[Kind]) -> None:
     wire = await look_into(port)
     await wire.command("CREATE DATABASE fidelity CHARACTER SET utf8mb4")
     for kind in kinds:
-        await wire.command(f"CREATE TABLE fidelity.{kind.name} (place INT, v {kind.declared})")
+        await wire.command(f"CREATE TABLE fidelity.`{kind.name}` (place INT, v {kind.declared})")
         values = ", ".join(f"({place}, {literal})" for place, literal in enumerate([*kind.values, "NULL"]))
-        await wire.command(f"INSERT INTO fidelity.{kind.name} VALUES {values}")
+        await wire.command(f"INSERT INTO fidelity.`{kind.name}` VALUES {values}")
     wire.abort()
 
 
@@ -175,7 +175,7 @@ async def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 async def test_values_come_out_as_they_went_in(filled: Filled) -> None:
     seen = {
-        kind.declared: await filled.ask(f"SELECT v FROM fidelity.{kind.name} ORDER BY place") for kind in filled.kinds
+        kind.declared: await filled.ask(f"SELECT v FROM fidelity.`{kind.name}` ORDER BY place") for kind in filled.kinds
     }
     wanted = {k.declared: ([k.type], [[value] for value in [*k.values.values(), None]]) for k in filled.kinds}
     assert seen == wanted
@@ -183,8 +183,8 @@ async def test_values_come_out_as_they_went_in(filled: Filled) -> None:
 
 
 async def test_a_row_of_every_kind_at_once(filled: Filled) -> None:
-    names = ", ".join(f"fidelity.{kind.name}.v" for kind in filled.kinds)
-    tables = " JOIN ".join(f"fidelity.{kind.name} USING (place)" for kind in filled.kinds)
+    names = ", ".join(f"fidelity.`{kind.name}`.v" for kind in filled.kinds)
+    tables = " JOIN ".join(f"fidelity.`{kind.name}` USING (place)" for kind in filled.kinds)
     types, rows = await filled.ask(f"SELECT {names} FROM {tables.replace(' USING (place)', '', 1)} WHERE place = 0")
     assert types == [kind.type for kind in filled.kinds]
     assert rows == [[next(iter(kind.values.values())) for kind in filled.kinds]]

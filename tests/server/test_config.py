@@ -127,3 +127,9 @@ def test_the_document_lists_every_variable_and_no_other() -> None:
     listed = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", page.split("## Endpoints")[0]))
     values = {"DEBUG", "INFO", "WARNING", "ERROR"}
     assert listed - values == set(ENVIRONMENT)
+
+
+def test_what_is_closed_where_nobody_says_otherwise() -> None:
+    assert "*.mysql.*" in load(environ={}).closed_tables
+    assert load(environ={"DORIS_MCP_CLOSED_TABLES": "none"}).closed_tables == ()
+    assert load(environ={"DORIS_MCP_CLOSED_TABLES": "*.a.b, c.*.d"}).closed_tables == ("*.a.b", "c.*.d")

@@ -30,7 +30,13 @@ def test_verdicts_come_in_order() -> None:
         statement("SELECT * FROM d.t, u"), statement("SELECT 1;\nDROP TABLE t"), statement("SHOW TABLES")
     )
     assert code == 0
-    assert found[0] == {"verdict": "accept", "reason": None, "kind": "select", "tables": ["d.t", "u"]}
+    assert found[0] == {
+        "verdict": "accept",
+        "reason": None,
+        "kind": "select",
+        "tables": ["d.t", "u"],
+        "sent": "SELECT * FROM d.t, u",
+    }
     assert found[1] == {
         "verdict": "refuse",
         "reason": "There is text after the closing `;`",
@@ -38,6 +44,7 @@ def test_verdicts_come_in_order() -> None:
         "at": {"line": 2, "column": 1},
         "kind": None,
         "tables": [],
+        "sent": None,
     }
     assert found[2]["kind"] == "show"
 
@@ -75,10 +82,45 @@ def test_odd_statements_are_refused_not_failed_on(sql: str) -> None:
     assert found[0]["hint"]
 
 
-def test_the_documented_command_answers_as_documented() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    command, shown = re.findall(r"```sh\n(doris-mcp-server .*?)```\n\n```json\n(.*?)```", page, re.DOTALL)[0]
+EXAMPLES = re.findall(r"```sh\n(doris-mcp-server .*?)```\n\n```json\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(("command", "shown"), EXAMPLES, ids=["what is sent", "asking it"])
+def test_the_documented_command_answers_as_documented(command: str, shown: str) -> None:
     ours = f'doris-mcp-server() {{ "{sys.executable}" -m doris_mcp_server "$@"; }}\n'
     done = subprocess.run(["bash", "-c", ours + command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == shown
+
+
+def test_the_version_of_doris_decides() -> None:
+    sql = statement("SELECT a FROM t QUALIFY row_number() OVER (ORDER BY a) = 1")
+    out = io.StringIO()
+    judge.run([sql], out, (2, 1, 7))
+    judge.run([sql], out, (4, 0, 1))
+    old, new = (json.loads(line) for line in out.getvalue().splitlines())
+    assert old["reason"] == "QUALIFY needs Doris 4.0, and this cluster runs 2.1.7"
+    assert new["verdict"] == "accept"
+
+
+def test_the_page_for_operators_names_everything_that_is_refused_or_closed() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    shown = judge.policy()
+    names = [f"`{name}()`" for key in ("refused_functions", "table_functions") for name in shown[key]]
+    names += [f"`{name}`" for key in ("refused_prefixes", "closed_tables") for name in shown[key]]
+    names += [f"`{argument.partition(' ')[0]}`" for argument in shown["bounded_arguments"] if "outer" not in argument]
+    assert [name for name in names if name not in page] == []
+
+
+@pytest.mark.parametrize(("argument", "words"), [("4", "'4' is no version of Doris"), ("x.y", "write 3.0 or 3.0.4")])
+def test_a_version_that_is_none_is_refused(argument: str, words: str) -> None:
+    command = [sys.executable, "-m", "doris_mcp_server", "guard", "--doris", argument]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_the_policy_can_be_seen() -> None:
+    command = [sys.executable, "-m", "doris_mcp_server", "guard", "--policy"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
+    assert json.loads(done.stdout) == judge.policy()

@@ -6,6 +6,7 @@ import orjson
 from pydantic import Field
 
 from doris_mcp_server.doris.ddl import mask_rows
+from doris_mcp_server.doris.guard.verdicts import Verdict
 from doris_mcp_server.doris.pool import Limits
 from doris_mcp_server.errors import InvalidArgument, StatementRefused
 from doris_mcp_server.tools.rules import mask
@@ -65,6 +66,10 @@ class QueryResult(Output):
     elapsed_ms: float = Field(description="Milliseconds Doris and the transfer took.")
     age_s: float = Field(description="Seconds since Doris gave this result; 0 unless the operator has results kept.")
     note: str = Field(description="How to read the values.")
+    sent: str | None = Field(
+        default=None,
+        description="The statement as Doris got it, and shows it in its profiles, where that is not the text you sent.",
+    )
 
 
 class ExplainQuery(ClusterInput):
@@ -78,29 +83,33 @@ class Plan(Output):
     tables: list[str] = Field(description="Tables the statement names, as written.")
     truncated: bool = Field(description="True if the plan was longer than the server returns.")
     elapsed_ms: float = Field(description="Milliseconds planning took.")
+    sent: str | None = Field(
+        default=None,
+        description="The statement as Doris got it, and shows it in its profiles, where that is not the text you sent.",
+    )
 
 
 async def execute_query(context: Context, asked: ExecuteQuery) -> dict[str, Any]:
     """Run one reading statement. StatementRefused and InvalidArgument before Doris is asked anything."""
     limits = _limits(context.limits, asked)
-    catalog, database = where = context.where(asked.catalog, asked.database)
-    judged = await context.rules.judge(asked.sql, where)
-    key = (context.caller, context.cluster, asked.catalog, asked.database, asked.sql, limits.max_rows)
+    where = context.where(asked.catalog, asked.database)
+    verdict = await context.rules.judge(asked.sql, where, context.version)
+    key = (context.caller, context.cluster, where, asked.sql, limits.max_rows)
     if context.results is not None and (kept := context.results.get(key)) is not None:
         text, age = kept
         known: dict[str, Any] = orjson.loads(text)
         return known | {"age_s": round(age, 1)}
-    rows = mask(await context.doris.query(asked.sql, catalog=catalog, database=database, limits=limits), judged)
+    rows = mask(await context.run(asked.sql, verdict, where, limits), verdict)
     answer = {
         "columns": [{"name": column.name, "type": column.type} for column in rows.columns],
-        "rows": mask_rows(rows.rows) if judged.verdict.ddl else rows.rows,
+        "rows": mask_rows(rows.rows) if verdict.ddl else rows.rows,
         "row_count": len(rows.rows),
         "truncated": rows.truncated,
         "truncated_by": rows.truncated_by,
         "elapsed_ms": rows.elapsed_ms,
         "age_s": 0.0,
         "note": NOTE,
-    }
+    } | _sent(asked.sql, verdict)
     if context.results is not None:
         context.results.put(key, orjson.dumps(answer))
     return answer
@@ -108,24 +117,25 @@ async def execute_query(context: Context, asked: ExecuteQuery) -> dict[str, Any]
 
 async def explain_query(context: Context, asked: ExplainQuery) -> dict[str, Any]:
     """Doris' plan for a statement that execute_query would run."""
-    catalog, database = where = context.where(asked.catalog, asked.database)
-    verdict, _ = await context.rules.judge(asked.sql, where)
+    where = context.where(asked.catalog, asked.database)
+    verdict = await context.rules.judge(asked.sql, where, context.version)
     if not verdict.is_query:
         hint = "Send it to execute_query, or leave EXPLAIN out."
         raise StatementRefused("explain_query takes the SELECT alone", hint=hint)
     maxima = context.limits
-    rows = await context.doris.query(
-        f"EXPLAIN {asked.sql}",
-        catalog=catalog,
-        database=database,
-        limits=Limits(maxima.timeout_s, PLAN_LINES, maxima.max_bytes),
-    )
+    limits = Limits(maxima.timeout_s, PLAN_LINES, maxima.max_bytes)
+    rows = await context.run(asked.sql, verdict, where, limits, before="EXPLAIN ")
     return {
         "plan": "\n".join(str(row[0]) for row in rows.rows if row),
         "tables": list(verdict.tables),
         "truncated": rows.truncated,
         "elapsed_ms": rows.elapsed_ms,
-    }
+    } | _sent(asked.sql, verdict)
+
+
+def _sent(sql: str, verdict: Verdict) -> dict[str, str]:
+    """The text that Doris got, and so its audit log and profiles show, where it is another one than the caller's."""
+    return {} if verdict.sent == sql else {"sent": verdict.sent}
 
 
 def _limits(maxima: Limits, asked: ExecuteQuery) -> Limits:

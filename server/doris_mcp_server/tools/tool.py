@@ -8,10 +8,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from doris_mcp_server.clusters import Caller
-from doris_mcp_server.doris.capabilities import Capabilities
+from doris_mcp_server.doris.capabilities import Capabilities, Version
+from doris_mcp_server.doris.guard import in_words_of_caller
+from doris_mcp_server.doris.guard.verdicts import Verdict
 from doris_mcp_server.doris.http import AccountHTTP
-from doris_mcp_server.doris.pool import Limits, Pool
+from doris_mcp_server.doris.pool import Limits, Pool, Rows
 from doris_mcp_server.doris.routes import Routes
+from doris_mcp_server.errors import QueryFailed
 from doris_mcp_server.tools.cache import ResultCache
 from doris_mcp_server.tools.rules import OPEN, Rules, Where
 
@@ -35,11 +38,25 @@ class Context:
         """The caller's own account at the cluster asked for. InvalidArgument, DorisUnavailable where there is none."""
         return self.routes.way(self.cluster, self.caller).pool
 
+    async def run(self, sql: str, verdict: Verdict, where: Where, limits: Limits, before: str = "") -> Rows:
+        """Run what was judged, `before` in front of it. Doris' errors name places of the caller's text `sql`."""
+        catalog, database = where
+        try:
+            return await self.doris.query(before + verdict.sent, catalog=catalog, database=database, limits=limits)
+        except QueryFailed as error:
+            policy = self.rules.policy(where, self.version)
+            words = await in_words_of_caller(sql, policy, error.message, len(before))
+            raise QueryFailed(words, hint=error.hint) from None
+
     def where(self, catalog: str | None, database: str | None) -> Where:
         """The catalog and database in which a statement is to run, from those the caller asks for."""
-        if not self.rules:
-            return catalog, database
         return self.rules.where(catalog, database, self.doris.route.database)
+
+    @property
+    def version(self) -> Version | None:
+        """The version of the cluster asked for; None as long as nobody knows it."""
+        seen = self.capabilities
+        return seen.version if seen is not None else None
 
     @property
     def frontends(self) -> AccountHTTP | None:
@@ -135,8 +152,9 @@ def _header(token: str) -> Callable[[dict[str, Any]], None]:
     return flatten
 
 
-# Doris takes none of ` / \ in the name of a catalog, database or table; they only ever come with an attack.
-Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^`/\\]+$"), AfterValidator(_printable)]
+# Doris takes none of ` / \ in the name of a catalog, database or table; they only ever come with an attack. Of the name
+# of a database it drops what stands before a colon.
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^`/\\:]+$"), AfterValidator(_printable)]
 Catalog = Annotated[
     Name | None,
     Field(

@@ -116,7 +116,6 @@ WITH RECURSIVE x AS (SELECT 1) CALL p()
 FROM t SELECT *
 FROM t
 SELECT * FROM (FROM t)
-SELECT 1 UNION VALUES (1)
 SELECT * FROM ONLY brand_new('a'='b')
 SELECT * FROM @stage
 SELECT * FROM @stage/x
@@ -189,7 +188,6 @@ HELP 'x'
 -- hints, comments and other characters
 SELECT /*+ SET_VAR(a=1) */ 1
 SELECT /*+ LEADING(a) SET_VAR(a=1) */ 1
-SELECT /*+ USE_CBO_RULE(x) */ 1
 SELECT /*+ LEADING(a) */ /*+ SET_VAR(a=1) */ 1
 SELECT /*!50000 1 */
 SELECT 1 /*! INTO OUTFILE 'x' */
@@ -243,3 +241,65 @@ SELECT * FROM t TEMPORARY x, brand_new('a'='b')
 SELECT * FROM t LATERAL VIEW explode(a) e AS f JOIN brand_new('a'='b') x ON true
 SELECT * FROM t LATERAL VIEW explode(a) e AS f LATERAL VIEW brand_new(a) g AS h
 SELECT * FROM t LATERAL VIEW explode(a) e AS f, brand_new('a'='b')
+
+-- tables that show other people's statements, privileges and secrets
+SELECT * FROM information_schema.processlist
+SELECT * FROM INFORMATION_SCHEMA.ProcessList p
+SELECT * FROM internal.information_schema.active_queries
+SELECT count(*) FROM (SELECT * FROM hive.information_schema.backend_active_tasks) x
+WITH q AS (SELECT * FROM __internal_schema.audit_log) SELECT stmt FROM q
+SELECT query_id, stmt FROM __internal_schema.audit_log WHERE query_time > 1000
+SELECT * FROM mysql.user LIMIT 0
+SELECT * FROM `mysql`.`tables_priv`
+SELECT 1 FROM t WHERE EXISTS (SELECT * FROM information_schema.`user_privileges`)
+SELECT * FROM information_schema.workload_group_privileges
+SELECT * FROM information_schema.backend_configuration
+SELECT * FROM information_schema.encryption_keys
+EXPLAIN SELECT * FROM information_schema.processlist
+
+-- functions that send text out, or show keys
+SELECT embed('resource', c_comment) FROM customer
+SELECT EMBED('r', 'x')
+SELECT `embed`('r', 'x')
+SELECT ai_embed('r', c) FROM t
+SELECT concat(KEY hr.k)
+SELECT KEY k
+SELECT aes_encrypt(KEY k, 'x')
+SELECT aes_decrypt(c, concat(KEY k)) FROM t
+SELECT hex(aes_encrypt('x', 'k')), upper(KEY d.k)
+SELECT * FROM t LATERAL VIEW explode_split(KEY k, '') x AS e
+
+-- more rows of one value than numbers() may give
+SELECT count(*) FROM (SELECT 1) t LATERAL VIEW explode_numbers(2000000000) x AS n LATERAL VIEW explode_numbers(2000000000) y AS m
+SELECT * FROM t LATERAL VIEW explode_numbers_outer(1000001) x AS n
+SELECT sequence(1, 2000000000)
+SELECT size(array_range(0, 100000000))
+SELECT length(repeat('x', 2147483647))
+SELECT repeat('x', 1000000 * 1000)
+SELECT array_repeat('x', 1e9)
+SELECT array_with_constant(99999999, 1)
+SELECT lpad('x', 2000000000, 'y'), rpad('x', 2000000000, 'y'), space(2000000000)
+SELECT aes_decrypt(aes_encrypt('a', '1'), KEY d.k LIKE 'a%')
+SELECT aes_encrypt('x', KEY k < 'm')
+SELECT aes_encrypt('x', KEY k || 'y')
+SELECT repeat(repeat('a', 65536), 65536)
+SELECT repeat(repeat(repeat('a', 10000), 10000), 10000)
+SELECT array_repeat(array_repeat(1, 1000000), 1000000)
+SELECT repeat('a', '1000000000'), space('1e9')
+SELECT repeat('a', '\1000000000')
+SELECT random_bytes(1000000000)
+SELECT * FROM t LATERAL VIEW explode_numbers('1000000000') x AS n
+SELECT array_range(0, '1000000000')
+SELECT * FROM numbers('number' = '10', 'n\umber' = '100000000000')
+SELECT * FROM numbers('number' = '1', 'const_value' = '1', 'const_value' = '1')
+SELECT * FROM numbers('number' = '1', 'other' = '1')
+
+-- names that Doris reads as another's
+SELECT * FROM `x:ssb`.customer
+SELECT * FROM `x:information_schema`.processlist
+SHOW CREATE TABLE `x:ssb`.customer
+DESC `a:b`.c
+SELECT * FROM `ınformation_schema`.processlist
+SELECT * FROM `information_ſchema`.processlist
+SELECT * FROM `INFORMATİON_SCHEMA`.PROCESSLIST
+SELECT routine_name, routine_body FROM information_schema.routines

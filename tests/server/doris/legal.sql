@@ -61,6 +61,36 @@ SELECT data, format, level, mode, action, job, task, label, hash, list, random, 
 SELECT rank, percent, row_id, position, session, stats, tables, views, version, verbose FROM t;
 SELECT tag, period, quota, path, partitions, bucket, buckets, catalog, chain, cluster, columns FROM t;
 
+-- what an earlier guard refused
+SELECT charset, ignore, qualify, rlike, uncache, ilike, match_condition, offset, separator, returning FROM straight_join;
+SELECT * FROM t window;
+SELECT * FROM t lock JOIN u offset ON lock.a = offset.a;
+SELECT a offset, b lock, c AS window FROM t GROUP BY offset;
+SELECT SUBSTRING(a || b, 1, 2), TRIM(BOTH 'x' FROM a || b), json_object('k', a OR b), EXTRACT(YEAR FROM a || b) FROM t;
+SELECT position(concat(a, b) IN c), a || b IN (1, 2) FROM t GROUP BY CUBE(a || b, c AND d);
+SELECT a, sum(b) FROM t GROUP BY a ASC, c DESC WITH ROLLUP;
+SELECT CONVERT(a, SIGNED INT), CONVERT(a, UNSIGNED), CHAR(65 USING 'utf8'), CAST(a AS AGG_STATE<sum(INT NOT NULL)>) FROM t;
+SELECT CAST(a AS VARIANT<'a.b': INT, MATCH_NAME 'c': TEXT>), CAST(a AS STRUCT<date: DATE COMMENT 'x'>) FROM t;
+SELECT sum(a) OVER (PARTITION BY [skew] b), count(DISTINCT [skew] a) FROM t;
+SELECT * FROM t JOIN [bucket] u ON t.a = u.a JOIN [shuffle[skew(t.a(1, 'x'))]] v ON t.a = v.a;
+SELECT /*+ USE_CBO_RULE(push_down_agg_through_join) */ a FROM t;
+SELECT /*+ NO_USE_CBO_RULE(x, y) ORDERED */ a FROM t;
+SELECT /*+ LEADING(a shuffle[skew(a.k(1, 'x'))] b) */ 1 FROM a, b;
+SELECT MID(a FROM 2 FOR 3), SUBSTR(a FROM 2), EXTRACT(YEAR FROM DATE d), json_object(t.*), json_object(*) FROM t;
+SELECT a !< b, a !> b, a == b, date_add(d, INTERVAL '1 xx' DAY_HOUR) FROM t;
+SELECT * REPLACE (1 AS a) EXCEPT (b) FROM t;
+SELECT t.* EXCEPT (a) REPLACE (2 AS b, c + 1 AS c) FROM t;
+SELECT * FROM (VALUES (1), (2) LIMIT 1) AS x(a);
+SELECT * FROM (VALUES (1, 'a') ORDER BY 1) x;
+SELECT 1 UNION VALUES (1), (2);
+(VALUES (1)) UNION ALL (SELECT 2);
+WITH recursive AS (SELECT 1 AS a) SELECT a FROM recursive;
+SELECT c1, c2 FROM (SELECT 1) t LATERAL VIEW stack(2, 1, 2, 3) s AS c1, c2;
+SELECT k, v FROM t LATERAL VIEW json_each(doc) x AS k, v LATERAL VIEW json_each_text_outer(doc) y AS l, w;
+SELECT * FROM ((SELECT 1 AS a) UNION (SELECT 2)) x, ((t JOIN u ON t.a = u.a));
+SELECT ((SELECT 1) + 1), ((SELECT 1) UNION (SELECT 2) LIMIT 1) FROM t WHERE ((a)) IN ((SELECT 1), 2);
+SELECT list FROM t;
+
 -- joins
 SELECT * FROM a INNER JOIN b ON a.id = b.id;
 SELECT * FROM a LEFT JOIN b ON a.id = b.id AND a.x > b.y;
@@ -376,8 +406,7 @@ SELECT * FROM information_schema.tables WHERE table_schema = 'ssb';
 SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = database() ORDER BY ordinal_position;
 SELECT * FROM information_schema.partitions;
 SELECT * FROM internal.information_schema.schemata;
-SELECT query_id, stmt FROM __internal_schema.audit_log WHERE query_time > 1000;
-SELECT * FROM mysql.user LIMIT 0;
+SELECT * FROM __internal_schema.column_statistics;
 
 -- whole questions
 SELECT lo_orderpriority, d_year, sum(lo_revenue - lo_supplycost) AS profit FROM lineorder JOIN dates ON lo_orderdate = d_datekey WHERE d_year BETWEEN 1992 AND 1997 GROUP BY 1, 2 ORDER BY profit DESC LIMIT 20;

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[3] / "shared" / "corpus" / "sql_guard.jsonl"
+VERSIONS = ("unknown", "2.1", "3.0", "4.0", "4.1")
 ACCEPTED = ("accept", "limit", "rbac")
+# The shared corpus leaves it to the caller's own account; the guard closes such tables (patterns.CLOSED_TABLES).
+CLOSED = ("SELECT * FROM information_schema.user_privileges",)
 
 
 class Row(NamedTuple):
@@ -19,7 +22,12 @@ class Row(NamedTuple):
 
 def corpus() -> list[Row]:
     """Our corpus, and the shared one where it is there."""
-    return [row for path in (HERE / "statements.jsonl", SHARED) if path.is_file() for row in _rows(path)]
+    return own() + (_rows(SHARED) if SHARED.is_file() else [])
+
+
+def own() -> list[Row]:
+    """Our corpus: the same wherever the project is."""
+    return _rows(HERE / "statements.jsonl")
 
 
 def legal() -> list[Row]:
@@ -62,7 +70,9 @@ def large() -> list[Row]:
 def _rows(path: Path) -> list[Row]:
     cases = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [
-        Row(f"{path.stem}:{number}", _text(case), case["expect"] in ACCEPTED) for number, case in enumerate(cases, 1)
+        Row(f"{path.stem}:{number}", sql, case["expect"] in ACCEPTED and sql not in CLOSED)
+        for number, case in enumerate(cases, 1)
+        for sql in [_text(case)]
     ]
     # Some rows of the shared corpus are arguments of other tools.
     return [row for row in rows if not row.sql.startswith("ARG ")]
@@ -73,3 +83,34 @@ def _text(case: dict[str, Any]) -> str:
         return str(case["sql"])
     build = case["build"]
     return str(build["prefix"] + build["unit"] * build["times"] + build["suffix"])
+
+
+class SentRow(NamedTuple):
+    """What becomes of `sql` at each of `versions`: `sent` is its text there, or `says` why it is refused.
+
+    Rows of one `kind` are of one cause.
+    """
+
+    name: str
+    kind: str
+    sql: str
+    versions: tuple[str, ...]
+    sent: str | None
+    says: str | None
+
+
+def sent_rows() -> list[SentRow]:
+    """Holes of an earlier guard, queries that it refused for nothing, and their like: what is sent instead."""
+    return [
+        SentRow(
+            name=f"{name}:{number}",
+            kind=row["id"],
+            sql=row["sql"],
+            versions=tuple(row.get("versions", VERSIONS)),
+            sent=row.get("sent"),
+            says=row.get("says"),
+        )
+        for name in ("guard_holes", "guard_false_refusals")
+        for number, line in enumerate((HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(), 1)
+        for row in [json.loads(line)]
+    ]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from doris_mcp_server.doris import guard
-from doris_mcp_server.doris.guard.masked import fold
 from doris_mcp_server.doris.guard.policy import POLICY
+from doris_mcp_server.doris.names import fold
 from doris_mcp_server.errors import StatementRefused
 
-MASKED = replace(POLICY, masked=frozenset({"c_phone", "c_ssn"}))
+MASKED = replace(POLICY, tables=lambda *asked: frozenset({"c_phone", "c_ssn"}))
 
 SHOWN = [
     ("SELECT c_phone FROM customer", 1),
@@ -53,6 +53,15 @@ USED = [
     "SELECT a FROM (SELECT c_phone FROM customer) AS t(a)",
     "WITH t(a) AS (SELECT c_phone FROM customer) SELECT a FROM t",
     "SELECT 'x' AS a UNION ALL SELECT c_phone FROM customer",
+    "SELECT a FROM ((SELECT * FROM customer) UNION ALL (SELECT 1)) t",
+    "SELECT count(*) FROM ((SELECT * FROM customer WHERE a = 1) INTERSECT SELECT 1, '25-1' FROM customer) t",
+    "SELECT * FROM customer ORDER BY +5",
+    "SELECT * FROM customer ORDER BY ((5)) DESC",
+    "SELECT * FROM customer ORDER BY 5 COLLATE x",
+    "SELECT * FROM customer ORDER BY - - 5",
+    "SELECT count(*) FROM (SELECT * FROM customer ORDER BY +5 LIMIT 3) t WHERE a = 7",
+    "SHOW PARTITIONS FROM customer",
+    "SELECT a FROM ((((SELECT * FROM customer)) LIMIT 1) UNION ALL SELECT 1) t",
     "SELECT c_phone FROM customer UNION SELECT 'x'",
     "SELECT * RENAME (c_phone AS p) FROM customer",
     "SELECT * EXCEPT (c_name) REPLACE (c_phone AS c_city) FROM customer",

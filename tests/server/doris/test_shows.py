@@ -1,9 +1,12 @@
 """SHOW, DESC and EXPLAIN: which forms get through, as what, and where the others are sent."""
 
+from dataclasses import replace
+
 import pytest
 
 from doris_mcp_server.doris import guard
 from doris_mcp_server.doris.guard import shows
+from doris_mcp_server.doris.guard.dialect import STRICTEST
 from doris_mcp_server.doris.guard.lexer import tokens
 from doris_mcp_server.doris.guard.verdicts import Verdict
 from doris_mcp_server.errors import StatementRefused
@@ -21,6 +24,9 @@ EXAMPLES = {
     "database": ["d", "c.d", "`my-db`"],
     "name": ["x", "`x y`"],
     "text": ["'a%'", '"it""s"'],
+    "number": ["1", "10001"],
+    "anypartitions": ["PARTITION p1", "PARTITIONS (p1, `p-2`)", "PARTITION (*)", "PARTITIONS(*)"],
+    "properties": ["('entire_warehouse' = 'true')", '("db_names"="a,b")'],
 }
 
 
@@ -56,18 +62,18 @@ def test_every_form_gets_through_however_it_is_written(form: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "verdict"),
     [
-        ("SHOW TABLES FROM d", Verdict("show", ())),
-        ("DESC d.t", Verdict("describe", (("d", "t"),))),
-        ("EXPLAIN t", Verdict("describe", (("t",),))),
-        ("SHOW INDEX FROM `a``b` FROM d", Verdict("show", (("d", "a`b"),))),
-        ("SHOW CREATE TABLE c.d.t", Verdict("show", (("c", "d", "t"),), ddl=True)),
-        ("EXPLAIN SELECT * FROM a, d.b", Verdict("explain", (("a",), ("d", "b")))),
-        ("DESCRIBE WITH x AS (SELECT 1) SELECT * FROM x", Verdict("explain", ())),
-        ("EXPLAIN ((SELECT 1))", Verdict("explain", ())),
+        ("SHOW TABLES FROM d", Verdict("show", (), "")),
+        ("DESC d.t", Verdict("describe", (("d", "t"),), "")),
+        ("EXPLAIN t", Verdict("describe", (("t",),), "")),
+        ("SHOW INDEX FROM `a``b` FROM d", Verdict("show", (("d", "a`b"),), "")),
+        ("SHOW CREATE TABLE c.d.t", Verdict("show", (("c", "d", "t"),), "", ddl=True)),
+        ("EXPLAIN SELECT * FROM a, d.b", Verdict("explain", (("a",), ("d", "b")), "")),
+        ("DESCRIBE WITH x AS (SELECT 1) SELECT * FROM x", Verdict("explain", (), "")),
+        ("EXPLAIN ((SELECT 1))", Verdict("explain", (), "")),
     ],
 )
 def test_verdict(sql: str, verdict: Verdict) -> None:
-    assert guard.check(sql) == verdict
+    assert guard.check(sql) == replace(verdict, sent=sql)
 
 
 @pytest.mark.parametrize("plan", ["", "PARSED", "analyzed", "REWRITTEN", "LOGICAL", "OPTIMIZED", "PHYSICAL", "ALL"])
@@ -90,7 +96,7 @@ def test_levels_of_explain(plan: str, level: str) -> None:
         ("SHOW TABLES FROM d LIKE x", "x is not expected", "Write SHOW [FULL] TABLES", 25),
         ("SHOW TABLES WHERE a IN (1)", "IN is not expected", "Write SHOW [FULL] TABLES", 21),
         ("DESC FUNCTION brand_new()", "FUNCTION", "get_table_context", 15),
-        ("EXPLAIN DELETE FROM t", "EXPLAIN DELETE", "takes a SELECT", 16),
+        ("EXPLAIN DELETE FROM t", "EXPLAIN DELETE", "takes a SELECT", 9),
         ("DESC a.b.c.d", ". is not expected", "Write DESC|DESCRIBE|EXPLAIN table", 11),
     ],
 )
@@ -103,10 +109,10 @@ def test_refusal_says_what_helps_instead(sql: str, words: str, hint: str, column
 
 
 def test_where_the_query_behind_explain_begins() -> None:
-    assert shows.explained(tokens("SELECT 1")) == 0
-    assert shows.explained(tokens("EXPLAIN ALL VERBOSE (SELECT 1)")) == 3
-    assert shows.explained(tokens("EXPLAIN verbose")) is None
-    assert shows.explained(tokens("SHOW TABLES")) is None
+    assert shows.explained(tokens("SELECT 1", STRICTEST)) == 0
+    assert shows.explained(tokens("EXPLAIN ALL VERBOSE (SELECT 1)", STRICTEST)) == 3
+    assert shows.explained(tokens("EXPLAIN verbose", STRICTEST)) is None
+    assert shows.explained(tokens("SHOW TABLES", STRICTEST)) is None
 
 
 def test_the_page_for_operators_lists_every_form() -> None:

@@ -21,6 +21,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 class NoDoris:
     """A way that leads to a pool which must not be asked."""
 
+    route = SimpleNamespace(database=None)
+
+    def cluster(self, name: str | None) -> Any:
+        return SimpleNamespace(capabilities=None)
+
     def way(self, cluster: str | None, principal: str) -> Any:
         return SimpleNamespace(pool=self)
 
@@ -159,3 +164,50 @@ async def test_kept_results_are_each_callers_own(context: Context) -> None:
     assert again["age_s"] >= 0
     for other, arguments in ((bob, {}), (ann, {"database": "ops"}), (ann, {"max_rows": 1}), (context, {})):
         assert (await call(other, "execute_query", sql=sql, **arguments))["rows"] != first["rows"]
+
+
+async def test_what_was_sent_is_told_where_it_is_another_text(context: Context) -> None:
+    answer = await call(context, "execute_query", sql="SELECT 1  AS date -- one\n")
+    assert answer["sent"] == "SELECT 1 AS `date`"
+    assert [column["name"] for column in answer["columns"]] == ["date"]
+    assert "sent" not in await call(context, "execute_query", sql="SELECT 1 AS one")
+    plan = await call(context, "explain_query", sql="/* x */ SELECT 1 FROM lineorder")
+    assert plan["sent"] == "SELECT 1 FROM lineorder"
+
+
+class Objecting:
+    """A way to a Doris that finds fault with a place of whatever it is sent."""
+
+    route = SimpleNamespace(database=None)
+
+    def __init__(self, words: str) -> None:
+        self.sent: list[str] = []
+        self._words = words
+
+    def cluster(self, name: str | None) -> Any:
+        return SimpleNamespace(capabilities=None)
+
+    def way(self, cluster: str | None, caller: Any) -> Any:
+        return SimpleNamespace(pool=self)
+
+    async def query(self, sql: str, **rest: Any) -> Any:
+        self.sent.append(sql)
+        raise QueryFailed(self._words, hint="look it up")
+
+
+@pytest.mark.parametrize(
+    ("tool", "said", "told"),
+    [
+        ("execute_query", "Unknown column 'b' (line 1, pos 7)", "Unknown column 'b' (line 2, pos 2)"),
+        ("explain_query", "Unknown column 'b' (line 1, pos 15)", "Unknown column 'b' (line 2, pos 2)"),
+        ("execute_query", "no table t in line 1, pos 14", "no table t in line 3, pos 6"),
+        ("execute_query", "out of memory", "out of memory"),
+    ],
+)
+async def test_places_in_errors_of_doris_are_those_of_the_caller(tool: str, said: str, told: str) -> None:
+    doris = Objecting(said)
+    context = Context(doris, Limits(30, 100, 1000), Caller("tester"))  # type: ignore[arg-type]
+    with pytest.raises(QueryFailed) as failed:
+        await call(context, tool, sql="SELECT -- what\n  b\n FROM t")
+    assert doris.sent[0].endswith("SELECT b FROM t")
+    assert (failed.value.message, failed.value.hint) == (told, "look it up")

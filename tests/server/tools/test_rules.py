@@ -11,7 +11,7 @@ from doris_mcp_server.doris.rows import Column as RowColumn
 from doris_mcp_server.errors import StatementRefused
 from doris_mcp_server.tools import Context
 from doris_mcp_server.tools.cache import ResultCache
-from doris_mcp_server.tools.rules import Judged, Rules, mask
+from doris_mcp_server.tools.rules import MAX_POLICIES, Rules, mask
 
 from .conftest import LIMIT, call
 
@@ -53,7 +53,7 @@ ALLOWED = ("internal.ssb.customer", "internal.ops.*", "lake.raw.click*")
 )
 async def test_open_tables_are_read(sql: str, catalog: str | None, database: str | None) -> None:
     rules = Rules(ALLOWED)
-    assert (await rules.judge(sql, rules.where(catalog, database, "ssb"))).masked == frozenset()
+    assert (await rules.judge(sql, rules.where(catalog, database, "ssb"))).hidden == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,9 @@ class Recorder:
         self.database = "ssb"
         self._rows = Rows([RowColumn(name, "INT") for name in columns], list(rows), False, None, 1.0)
 
+    def cluster(self, name: str | None) -> Any:
+        return type("Cluster", (), {"capabilities": None})
+
     def way(self, cluster: str | None, caller: Any) -> Any:
         way: Any = type("Way", (), {"pool": self})
         return way
@@ -149,6 +152,117 @@ async def test_the_catalog_shows_what_is_open_on_the_demo_engine(context: Contex
     assert (await call(only, "list_databases"))["databases"] == []
 
 
+# --- what is closed without being told, and what else may not be called ---
+
+
+@pytest.mark.parametrize(
+    ("sql", "catalog", "database"),
+    [
+        ("SELECT * FROM information_schema.processlist", None, None),
+        ("SELECT * FROM ProcessList", None, "INFORMATION_SCHEMA"),
+        ("SELECT * FROM hive.information_schema.ACTIVE_QUERIES", "lake", "raw"),
+        ("SELECT count(*) FROM user", None, "mysql"),
+        ("WITH a AS (SELECT * FROM internal.__internal_schema.audit_log) SELECT * FROM a", None, None),
+        ("EXPLAIN SELECT * FROM mysql.user", None, None),
+    ],
+)
+async def test_tables_with_what_others_run_are_closed(sql: str, catalog: str | None, database: str | None) -> None:
+    error = await refused(Rules(), sql, catalog, database)
+    assert "is closed" in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM processlist",
+        "DESC mysql.user",
+        "SHOW COLUMNS FROM processlist FROM information_schema",
+        "WITH user AS (SELECT 1) SELECT * FROM user",
+    ],
+)
+async def test_other_tables_are_not(sql: str) -> None:
+    assert (await Rules().judge(sql, SSB)).kind
+
+
+async def test_an_operator_says_what_is_closed_instead() -> None:
+    rules = Rules(closed=("internal.ssb.secret*",))
+    assert (await rules.judge("SELECT * FROM mysql.user", SSB)).tables == ("mysql.user",)
+    await refused(rules, "SELECT * FROM secrets", "internal")
+    assert (await Rules(closed=()).judge("SELECT * FROM information_schema.processlist", SSB)).kind == "select"
+
+
+async def test_an_operator_says_what_else_may_not_be_called() -> None:
+    rules = Rules(refused=("My_UDF",))
+    assert "my_udf()" in (await refused(rules, "SELECT 1 + my_udf(a) FROM t")).message
+    assert "embed()" in (await refused(rules, "SELECT embed('r', a) FROM t")).message
+    assert (await Rules().judge("SELECT my_udf(a) FROM t", SSB)).kind == "select"
+
+
+@pytest.mark.parametrize("rules", [Rules(("internal.ssb.*",)), Rules((), ("c_phone",))])
+async def test_dictionaries_are_copies_of_tables(rules: Rules) -> None:
+    sql = "SELECT dict_get('hr.salary_dict', 'salary', 1)"
+    assert "dict_get()" in (await refused(rules, sql)).message
+    assert (await Rules().judge(sql, SSB)).kind == "select"
+
+
+RECURSIVE = [
+    "WITH RECURSIVE customer AS (SELECT (SELECT max(c_phone) FROM customer) p) SELECT p FROM customer",
+    "WITH RECURSIVE customer AS (SELECT 1 WHERE EXISTS (SELECT 1 FROM customer)) SELECT * FROM customer",
+    "WITH RECURSIVE customer AS (WITH y AS (SELECT * FROM customer) SELECT p FROM y) SELECT p FROM customer",
+    "WITH RECURSIVE customer AS (SELECT * FROM customer UNION ALL SELECT 1) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT 1 INTERSECT SELECT a FROM customer) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT 1 UNION SELECT 2 UNION SELECT a FROM customer) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT 1 UNION ALL SELECT a FROM customer EXCEPT VALUES (1)) SELECT 1",
+]
+
+
+@pytest.mark.parametrize("sql", RECURSIVE)
+async def test_what_only_looks_like_recursion_reads_the_table_of_that_name(sql: str) -> None:
+    assert (await Rules().judge(sql, SSB)).tables == ("customer",)
+
+
+async def test_recursion_reads_no_table_of_its_own_name() -> None:
+    sql = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 10) SELECT n FROM r"
+    assert (await Rules().judge(sql, SSB)).tables == ()
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1 FROM customer WHERE search('c_phone:25*')", "SELECT esquery(a, '{}') FROM t"]
+)
+async def test_functions_that_name_columns_in_a_text_are_refused_where_some_are_masked(sql: str) -> None:
+    await refused(Rules((), ("c_phone",)), sql)
+    assert (await Rules(ALLOWED).judge(sql.replace("FROM t", "FROM customer"), ("internal", "ssb"))).kind
+
+
+async def test_an_older_parser_finds_no_closed_table_behind_a_lateral_view() -> None:
+    sql = "SELECT 1 FROM schemata LATERAL VIEW explode_split('a,b', ',') t AS k, processlist"
+    assert "is closed" in (await refused(Rules(), sql, None, "information_schema")).message
+
+
+LATERAL = "SELECT k, v FROM customer LATERAL VIEW explode_map(m) x AS k, v"
+
+
+async def test_a_second_column_of_a_lateral_view_is_a_table_to_an_older_parser() -> None:
+    rules = Rules(ALLOWED)
+    where = rules.where(None, "ssb", None)
+    for version in (None, (2, 1, 7), (3, 0, 3)):
+        with pytest.raises(StatementRefused, match=r"as the table internal\.ssb\.v"):
+            await rules.judge(LATERAL, where, version)
+    assert (await rules.judge(LATERAL, where, (4, 0, 1))).tables == ("customer",)
+    assert (await Rules().judge(LATERAL, SSB)).tables == ("customer",)
+
+
+async def test_a_policy_is_the_same_one_each_time_and_there_are_not_too_many() -> None:
+    rules = Rules(ALLOWED)
+    assert rules.policy(SSB, None) is rules.policy(SSB, None)
+    assert rules.policy(SSB, (4, 0, 1)) is not rules.policy(SSB, None)
+    for number in range(3 * MAX_POLICIES):
+        rules.policy((None, f"d{number}"), None)
+    assert len(rules._policies) <= MAX_POLICIES
+
+
 # --- masked columns ---
 
 
@@ -169,7 +283,7 @@ async def test_the_catalog_shows_what_is_open_on_the_demo_engine(context: Contex
 async def test_columns_are_masked_where_their_table_is_read(
     patterns: tuple[str, ...], sql: str, masked: set[str]
 ) -> None:
-    assert (await Rules((), patterns).judge(sql, SSB)).masked == masked
+    assert (await Rules((), patterns).judge(sql, SSB)).hidden == masked
 
 
 @pytest.mark.parametrize(
@@ -228,4 +342,4 @@ async def test_a_result_that_hides_which_column_is_masked_is_not_shown() -> None
     rows = Rows([Column("upper(c_phone)", "VARCHAR")], [("12",)], False, None, 1.0)
     with pytest.raises(StatementRefused):
         mask(rows, judged)
-    assert mask(rows, Judged(judged.verdict, frozenset())) is rows
+    assert mask(rows, replace(judged, hidden=frozenset())) is rows

@@ -1,9 +1,10 @@
-"""Decides which statements may be sent to Doris: exactly one that only reads, by parsing it, never by patterns.
+"""Decides which statements may be sent to Doris: exactly one that only reads, by a grammar, never by patterns.
 
-Layers, each of which can only refuse: our lexer (`lexer`), which counts statements as Doris does and refuses what
-can be read in two ways; then for SHOW and DESC our own list of forms (`shows`), for everything else sqlglot's Doris
-dialect (`reader`), whose tree must be a query without side effects and without table functions that reach out
-(`tree`). The text itself is sent unchanged: sqlglot does not round-trip exactly.
+What is sent is what was judged. The text is cut into tokens (`lexer`). A grammar that takes no more than Doris' own
+reads them (`types`, `expressions`, `functions`, `sources`, `queries`, each standing on the one before; `shows` for SHOW
+and DESC) and notes what they do (`reading`); that is held against the policy (`calls`, `masked`). Then the tokens are
+written anew (`writer`), so that nothing is left that another reader could take for something else. What was written is
+read once more, and must say the same.
 """
 
 import asyncio
@@ -12,15 +13,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from doris_mcp_server.doris.guard import masked, shows, tree
+from doris_mcp_server.doris.guard import calls, masked, shows
 from doris_mcp_server.doris.guard.budget import Budget, OutOfTime
-from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, SHORTER, Code, Token, place, tokens
+from doris_mcp_server.doris.guard.lexer import ONE_STATEMENT, SHORTER, Token, place, tokens
 from doris_mcp_server.doris.guard.policy import POLICY, Policy
-from doris_mcp_server.doris.guard.reader import reading
+from doris_mcp_server.doris.guard.queries import QueryGrammar
 from doris_mcp_server.doris.guard.verdicts import Decision, Memory, Refusal, Verdict
+from doris_mcp_server.doris.guard.writer import Sent, is_placed, written
 from doris_mcp_server.errors import StatementRefused
 
 MAX_SECONDS: Final = 0.2  # of CPU, for one statement
@@ -57,6 +60,21 @@ async def judge(sql: str, policy: Policy = POLICY) -> Verdict:
     if decision is None:
         decision = await asyncio.get_running_loop().run_in_executor(_thread, _decide, sql, policy)
     return _verdict(decision)
+
+
+async def in_words_of_caller(sql: str, policy: Policy, words: str, before: int = 0) -> str:
+    """What Doris says about the text sent for `sql`, with the places that the caller's text has instead.
+
+    `before`: characters that were sent in front of it.
+    """
+    if not is_placed(words):
+        return words
+    judged = asyncio.get_running_loop().run_in_executor(_thread, _judged, sql, policy, Budget(MAX_SECONDS))
+    try:
+        _, sent = await judged
+    except (StatementRefused, OutOfTime, RecursionError):
+        return words  # it was judged once, with more luck
+    return sent.in_words_of_caller(words, before)
 
 
 def _verdict(decision: Decision) -> Verdict:
@@ -114,41 +132,63 @@ def _remembered(sql: str, policy: Policy, seconds: float) -> Decision:
 
 
 def _read(sql: str, policy: Policy, budget: Budget) -> Verdict:
-    found = tokens(sql)
+    verdict, sent = _judged(sql, policy, budget)
+    if sent.text != sql:
+        again, _ = _judged(sent.text, policy, budget)
+        if replace(again, sent=verdict.sent) != verdict or again.sent != verdict.sent:
+            raise StatementRefused("The statement can be read in two ways", hint="Write it in a plainer way.")
+    return verdict
+
+
+def _judged(sql: str, policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
+    found = tokens(sql, policy.dialect)
     _check_tokens(sql, found, policy)
-    query = shows.explained(found)
-    if query is None:
-        return shows.read(sql, found, masked=bool(policy.masked))
-    if query and policy.masked:
+    first = shows.explained(found)
+    if first is None:
+        return shows.read(sql, found, policy, budget)
+    _check_start(sql, found[first:])
+    reading = _grammar(sql, found, first, policy, budget).whole()
+    for call in reading.calls:
+        if wrong := calls.wrong(call, found, policy, budget.step):
+            raise StatementRefused(wrong[0], hint=wrong[1], at=place(sql, found[call.index].start))
+    kind = "explain" if first else reading.kind
+    tables = tuple(sorted({path for path, _ in reading.tables}))
+    perhaps = tuple(reading.perhaps) if policy.dialect.two_parsers else ()
+    hidden = policy.tables(kind, tables, perhaps, budget.step)
+    if hidden and first:
         raise StatementRefused("A plan can show values of columns that are masked", hint="Ask explain_query for it.")
-    _check_start(sql, found[query:])
-    code = Code(sql, found[query:])
-    with reading(code, budget) as whole:
-        tables = tree.check(whole, code, policy, budget)
-        selected = masked.check(code, whole, policy.masked) if policy.masked else 0
-        return Verdict("explain" if query else whole.key, tables, masked=selected)
+    selected = masked.check(sql, found, reading, hidden) if hidden else 0
+    sent = written(sql, found, reading, policy.dialect)
+    return Verdict(kind, tables, sent.text, hidden=hidden, masked=selected), sent
+
+
+def _grammar(sql: str, found: list[Token], first: int, policy: Policy, budget: Budget) -> QueryGrammar:
+    grammar = QueryGrammar(sql, found, policy.dialect, budget)
+    grammar.index = first
+    return grammar
 
 
 def _check_start(sql: str, found: list[Token]) -> None:
     first = next((token for token in found if token.text != "("), found[0])
-    word = first.text.upper()
-    if first.kind == "word" and word in ("SELECT", "WITH"):
+    if first.word in ("SELECT", "WITH") or (first.word == "VALUES" and _is_united(found)):
         return
-    shown = word if first.kind == "word" and word.isascii() and len(word) <= 20 else "this"
-    hint = INSTEAD.get(word, ONE_STATEMENT)
+    shown = first.word if first.kind == "word" and first.text.isascii() and len(first.text) <= 20 else "this"
+    hint = INSTEAD.get(first.word, ONE_STATEMENT)
     raise StatementRefused(f"{ALLOWED}, not {shown}", hint=hint, at=place(sql, first.start))
 
 
+def _is_united(found: list[Token]) -> bool:
+    """Whether VALUES are a part of a set operation: alone they are no query to every version."""
+    return any(token.word in ("UNION", "INTERSECT", "EXCEPT", "MINUS") for token in found)
+
+
 def _check_tokens(sql: str, found: list[Token], policy: Policy) -> None:
-    """What has no place in any statement, wherever the parser would put it."""
+    """What has no place in any statement, wherever the grammar would put it."""
+    for token, following in pairwise(found):
+        called = following.word == "(" and token.kind in ("word", "name", "string")
+        if called and (wrong := calls.refused(token.text.strip("`'\"").lower(), policy)):
+            raise StatementRefused(wrong[0], hint=wrong[1], at=place(sql, token.start))
     for token in found:
-        if token.kind == "assign":
-            words, hint = "Variables cannot be assigned (:=)", "Use a CTE or a window function."
-            raise StatementRefused(words, hint=hint, at=place(sql, token.start))
-        if token.kind == "word" and token.text.upper() == "INTO":
+        if token.word == "INTO":
             words, hint = "INTO is not allowed: results go to the caller only", "Leave INTO out."
             raise StatementRefused(words, hint=hint, at=place(sql, token.start))
-    for token, following in pairwise(found):
-        called = following.text == "(" and token.kind in ("word", "name", "string")
-        if called and (wrong := tree.check_called(token.text, policy)):
-            raise StatementRefused(wrong[0], hint=wrong[1], at=place(sql, token.start))

@@ -8,148 +8,151 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from doris_mcp_server.doris.guard.lexer import Token
-from doris_mcp_server.doris.guard.verdicts import Path
+from doris_mcp_server.doris.guard.lexer import NUMBER, STRING
+from doris_mcp_server.doris.guard.policy import Path
+from doris_mcp_server.doris.guard.reading import Cursor
 
-_COMPARISONS = (("=",), ("!", "="), ("<", ">"), ("<", "="), (">", "="), ("<",), (">",))
+_COMPARISONS: Final = ("=", "!=", "<>", "<", "<=", ">", ">=")
 
 
-class Cursor:
+class FormCursor(Cursor):
     """A place in the tokens, moved on by whatever fits there; and the table and database named on the way."""
 
-    def __init__(self, found: list[Token]) -> None:
-        self._found = found
-        self.index = 0
-        self.tables: list[Path] = []
-        self.database: Path = ()
+    database: Path = ()
 
     def named(self) -> tuple[Path, ...]:
         """The tables, sorted. Where one has a database before it and another behind it, it may be either."""
+        tables = {path for path, _ in self.reading.tables}
         if not self.database:
-            return tuple(sorted(set(self.tables)))
-        own = {table for table in self.tables if len(table) > 1}
-        return tuple(sorted(own | {(*self.database, table[-1]) for table in self.tables}))
+            return tuple(sorted(tables))
+        own = {table for table in tables if len(table) > 1}
+        return tuple(sorted(own | {(*self.database, table[-1]) for table in tables}))
 
-    def word(self, *choices: str) -> bool:
-        return self._take(lambda token: token.kind == "word" and token.text.upper() in choices)
-
-    def sign(self, *signs: str) -> bool:
-        """All of `signs`, or none."""
-        start = self.index
-        end = start + len(signs)
-        if [token.text for token in self._found[start:end] if token.kind == "other"] != list(signs):
+    def one_name(self) -> bool:
+        if not self.may_name[self.index]:
             return False
-        self.index = end
+        self.name()
         return True
 
-    def name(self) -> bool:
-        return self._take(lambda token: token.kind == "name" or (token.kind == "word" and not token.text.isdigit()))
-
-    def text(self) -> bool:
-        return self._take(lambda token: token.kind == "string")
-
-    def number(self) -> bool:
-        return self._take(lambda token: token.kind == "word" and token.text.isdigit())
-
     def path(self, most: int) -> Path:
-        """Up to `most` names with dots between, as written without backticks; empty if there is none."""
-        start = self.index
-        if not self.name():
+        """Up to `most` names with dots between, without backticks; empty if there is none."""
+        if not self.may_name[self.index]:
             return ()
-        for _ in range(most - 1):
-            if not self.sign("."):
-                break
-            if not self.name():
-                return ()
-        return tuple(bare(token) for token in self._found[start : self.index : 2])
-
-    def _take(self, fits: Callable[[Token], bool]) -> bool:
-        if self.index < len(self._found) and fits(self._found[self.index]):
+        parts = [self.part_of_path()]
+        while len(parts) < most and self.at == ".":
             self.index += 1
-            return True
-        return False
+            if not self.may_name[self.index]:
+                return ()
+            parts.append(self.part_of_path())
+        return tuple(parts)
 
 
-def bare(token: Token) -> str:
-    """A name without the backticks it was written in."""
-    return token.text[1:-1].replace("``", "`") if token.kind == "name" else token.text
+def _name(cursor: FormCursor) -> bool:
+    return cursor.one_name()
 
 
-def _table(cursor: Cursor) -> bool:
+def _text(cursor: FormCursor) -> bool:
+    return cursor.take(STRING)
+
+
+def _number(cursor: FormCursor) -> bool:
+    return cursor.take(NUMBER)
+
+
+def _table(cursor: FormCursor) -> bool:
+    start = cursor.index
     table = cursor.path(3)
-    cursor.tables += [table] if table else []
+    if table:
+        cursor.reading.tables.append((table, start))
     return bool(table)
 
 
-def _database(cursor: Cursor) -> bool:
+def _database(cursor: FormCursor) -> bool:
     cursor.database = cursor.path(2)
     return bool(cursor.database)
 
 
-def _names(cursor: Cursor) -> bool:
+def _names(cursor: FormCursor) -> bool:
     """( a, b )"""
-    if not (cursor.sign("(") and cursor.name()):
+    if not (cursor.take("(") and cursor.one_name()):
         return False
-    while cursor.sign(","):
-        if not cursor.name():
+    while cursor.take(","):
+        if not cursor.one_name():
             return False
-    return cursor.sign(")")
+    return cursor.take(")")
 
 
-def _partitions(cursor: Cursor) -> bool:
-    cursor.word("TEMPORARY")
-    return cursor.word("PARTITION", "PARTITIONS") and (cursor.name() or _names(cursor))
+def _partitions(cursor: FormCursor) -> bool:
+    cursor.take("TEMPORARY")
+    return cursor.take("PARTITION", "PARTITIONS") and (cursor.one_name() or _names(cursor))
 
 
-def _filter(cursor: Cursor) -> bool:
+def _partitions_or_all(cursor: FormCursor) -> bool:
+    if cursor.words[cursor.index + 1 : cursor.index + 4] == ["(", "*", ")"] and cursor.take("PARTITION", "PARTITIONS"):
+        cursor.index += 3
+        return True
+    return _partitions(cursor)
+
+
+def _properties(cursor: FormCursor) -> bool:
+    """( 'a' = 'b' )"""
+    return cursor.take("(") and cursor.take(STRING) and cursor.take("=") and cursor.take(STRING) and cursor.take(")")
+
+
+def _filter(cursor: FormCursor) -> bool:
     """LIKE 'x', or WHERE with comparisons of a column and a literal: nothing that could call or read something."""
-    if cursor.word("LIKE"):
-        return cursor.text()
-    if not (cursor.word("WHERE") and _comparison(cursor)):
+    if cursor.take("LIKE"):
+        return cursor.take(STRING)
+    if not (cursor.take("WHERE") and _comparison(cursor)):
         return False
-    while cursor.word("AND", "OR"):
+    while cursor.take("AND", "OR"):
         if not _comparison(cursor):
             return False
     return True
 
 
-def _comparison(cursor: Cursor) -> bool:
-    if not cursor.name():
+def _comparison(cursor: FormCursor) -> bool:
+    # Here a reserved word can be nothing else than a name, and it is sent in backquotes.
+    if cursor.index < len(cursor.tokens) and cursor.tokens[cursor.index].kind == "word":
+        cursor.may_name[cursor.index] = True
+    if not cursor.one_name():
         return False
-    cursor.word("NOT")
-    compares = cursor.word("LIKE") or any(cursor.sign(*signs) for signs in _COMPARISONS)
-    return compares and (cursor.text() or cursor.number())
+    cursor.take("NOT")
+    return cursor.take("LIKE", *_COMPARISONS) and cursor.take(STRING, NUMBER)
 
 
-def _order(cursor: Cursor) -> bool:
-    if not (cursor.word("ORDER") and cursor.word("BY")):
+def _order(cursor: FormCursor) -> bool:
+    if not (cursor.take("ORDER") and cursor.take("BY")):
         return False
     while True:
-        if not (cursor.name() or cursor.number()):
+        if not (cursor.one_name() or cursor.take(NUMBER)):
             return False
-        cursor.word("ASC", "DESC")
-        if not cursor.sign(","):
+        cursor.take("ASC", "DESC")
+        if not cursor.take(","):
             return True
 
 
-def _limit(cursor: Cursor) -> bool:
-    if not (cursor.word("LIMIT") and cursor.number()):
+def _limit(cursor: FormCursor) -> bool:
+    if not (cursor.take("LIMIT") and cursor.take(NUMBER)):
         return False
-    return cursor.number() if cursor.word("OFFSET") or cursor.sign(",") else True
+    return cursor.take(NUMBER) if cursor.take("OFFSET", ",") else True
 
 
-PIECES: Final[dict[str, Callable[[Cursor], bool]]] = {
+PIECES: Final[dict[str, Callable[[FormCursor], bool]]] = {
     "table": _table,
     "database": _database,
-    "name": Cursor.name,
-    "text": Cursor.text,
+    "name": _name,
+    "text": _text,
+    "number": _number,
     "columns": _names,
     "partitions": _partitions,
+    "anypartitions": _partitions_or_all,
+    "properties": _properties,
     "filter": _filter,
     "order": _order,
     "limit": _limit,
 }
-Element = tuple[str, ...] | Callable[[Cursor], bool] | list[Any]
+Element = tuple[str, ...] | Callable[[FormCursor], bool] | list[Any]
 
 
 def compiled(form: str) -> list[Element]:
@@ -166,7 +169,7 @@ def compiled(form: str) -> list[Element]:
     return elements
 
 
-def fits(elements: list[Element], cursor: Cursor) -> bool:
+def fits(elements: list[Element], cursor: FormCursor) -> bool:
     """Whether the tokens go through all of `elements`; if not, the cursor stays at the first that is wrong."""
     for element in elements:
         start = cursor.index
@@ -174,6 +177,6 @@ def fits(elements: list[Element], cursor: Cursor) -> bool:
             # What may be left out is left out when nothing of it is there.
             if not fits(element, cursor) and cursor.index > start:
                 return False
-        elif not (cursor.word(*element) if isinstance(element, tuple) else element(cursor)):
+        elif not (cursor.take(*element) if isinstance(element, tuple) else element(cursor)):
             return False
     return True

@@ -1,38 +1,38 @@
 """A statement cut into tokens the way Doris cuts it, and refused wherever two readers could cut it differently.
 
-sqlglot's tokenizer is not Doris': raw strings, nested comments, comment continuation and template braces can hide
-a second statement from it. Source: DorisLexer.g4 of the frontend (branches 3.0 and master). No step here works on
-the text for long without letting other threads run: quoted texts are read in pieces, the rest is short matches.
+Outside of quotes and comments stand words, numbers, signs, and blanks of four kinds; nothing else. Comments end here:
+they are not sent. Source: DorisLexer.g4 of the frontend (branches 2.1, 3.0, 4.0 and master). No step here works on the
+text for long without letting other threads run: quoted texts are read in pieces, the rest is short matches.
 """
 
 import re
-from bisect import bisect_right
+import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from doris_mcp_server.doris.guard import hints
+from doris_mcp_server.doris.guard.dialect import Dialect
 from doris_mcp_server.errors import Place, StatementRefused
 
 MAX_BYTES: Final = 1 << 20
-MAX_TOKENS: Final = 25_000  # comments are counted, too; 20,000 chained ORs cost sqlglot more than a second
+MAX_TOKENS: Final = 25_000  # comments are counted, too
 MAX_CODE: Final = 1 << 17  # characters outside strings and comments
-MAX_WORD: Final = 1_024  # Doris' own names end at 256; a number or an alias may be longer
-MAX_HINT: Final = 2_048
-SHOWN_STRING: Final = 256
+MAX_NAME: Final = 1_024  # Doris' own names end at 256; a number or an alias may be longer
 
 _GRAMMAR = r"""
-    (?P<blank>\s+)
+    (?P<blank>[ \t\r\n]+)
   | (?P<comment>/\*)
   | (?P<line>--[^\n]*|\#[^\n]*)
-  | (?P<raw>(?<![\w$@`'"\u0080-\U0010ffff])[rR](?:'[^']*'|"[^"]*"))
+  | (?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?(?![\w$.\u0080-\U0010ffff]))
+  | (?P<prefixed>[rRxX](?=['"]))
   | (?P<quote>['"`])
   | (?P<end>;)
   | (?P<assign>:=)
   | (?P<template>\{[\#%{])
-  | (?P<word>[\w$@\u0080-\U0010ffff]+)
-  | (?P<other>.)
+  | (?P<word>[\w$\u0080-\U0010ffff]+)
+  | (?P<sign><=>|<=|<>|<|>=|>|!=|!>|!<|!|==|=|&&|&|\|\||\||->>|->|-|@@|@|[+*/%^~()\[\]{},.:])
+  | (?P<odd>.)
 """
-# ASCII classes on purpose: an odd blank (U+00A0, U+200B, U+2028) is text to Doris, so it is text here.
 _TOKEN = re.compile(_GRAMMAR, re.ASCII | re.DOTALL | re.VERBOSE)
 # What may follow the opening quote, up to the closing one, in pieces of a thousand escapes.
 _DOUBLED = r"[^{0}]*(?:{0}{0}[^{0}]*){{0,1000}}"
@@ -40,77 +40,56 @@ _ESCAPED = r"[^{0}\\]*(?:(?:\\.|{0}{0})[^{0}\\]*){{0,1000}}"
 _NAME = {"`": re.compile(_DOUBLED.format("`"))}
 _STRINGS = {quote: re.compile(_ESCAPED.format(quote), re.DOTALL) for quote in "'\""} | _NAME
 _STRINGS_WITHOUT_ESCAPES = {quote: re.compile(_DOUBLED.format(quote)) for quote in "'\""} | _NAME
-_TEXTS = ("string", "raw")
 _ESCAPED_QUOTE = re.compile(r"\\['\"]")
 _ODD_BREAK = re.compile("[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_NAMES = r"\((?:[\w\s.{}\[\],]|`[^`()=]*`)*\)"
-_HINT_PART = rf"(?:LEADING\s*{_NAMES}|(?:NO_)?USE_MV(?:\s*{_NAMES})?|ORDERED|BROADCAST|SHUFFLE)"
-_HARMLESS_HINT = re.compile(rf"/\*\+\s*{_HINT_PART}(?:[\s,]+{_HINT_PART})*\s*\*/", re.IGNORECASE | re.ASCII)
+_TWO_UNITS: Final = re.compile("[\U00010000-\U0010ffff]")
+# Letters that become ASCII when upper and lower case are changed: what is a keyword to one reader is a name to another.
+_BECOMES_ASCII: Final = frozenset("\u0130\u0131\u017f\u212a")
 
 ONE_STATEMENT: Final = "Send one SELECT or WITH statement at a time."
 PLAIN_COMMENTS: Final = "Leave the comments out and send the statement again."
 SHORTER: Final = "Put long value lists into a join or a subquery."
+IN_QUOTES: Final = "Outside of quotes there may be letters, digits, signs of SQL, blanks, tabs and line breaks only."
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """`kind` is word, name (`a`), string, raw (r'..'), assign or other; `text` stands at `start` of the statement."""
+class Token(NamedTuple):
+    """`kind` is word, name (`a`), string, raw (r'..'), hex (x'..'), number, sign or hint.
+
+    `text` stands at `start` of the statement, and `end` is behind it; a hint's text is the one to be sent. `word` is
+    what a grammar compares: a word of ASCII letters in upper case, a sign, or one sign for all tokens of a kind.
+    """
 
     kind: str
     text: str
     start: int
+    end: int
+    word: str
 
 
-class Code:
-    """Tokens as one text for the parser: no comments, one blank where the statement has any, long strings cut.
-
-    What the lexer took for a comment the parser never sees, so they cannot disagree about it. `selects` is how many
-    times it reads SELECT.
-    """
-
-    def __init__(self, sql: str, found: list[Token]) -> None:
-        self._sql = sql
-        self.tokens = found
-        self._starts: list[int] = []
-        pieces: list[str] = []
-        size, end = 0, found[0].start
-        for token in found:
-            text = _for_parser(token)
-            if token.start != end:
-                text = f" {text}"
-            self._starts.append(size)
-            pieces.append(text)
-            size += len(text)
-            end = token.start + len(token.text)
-        self.text = "".join(pieces)
-        self.selects = sum(token.kind == "word" and token.text.upper() == "SELECT" for token in found)
-
-    def place_of(self, token: Token) -> Place:
-        """Where in the statement a token begins."""
-        return place(self._sql, token.start)
-
-    def place(self, offset: int) -> Place:
-        """Where in the statement the token at `offset` of `text` begins."""
-        return place(self._sql, self.tokens[max(bisect_right(self._starts, offset) - 1, 0)].start)
+NAME, STRING, NUMBER, HINT = "`", "'", "0", "/*+"
+_WORD_OF_KIND: Final = {"name": NAME, "string": STRING, "raw": STRING, "hex": STRING, "number": NUMBER, "hint": HINT}
 
 
-def tokens(sql: str) -> list[Token]:
-    """The tokens of the one statement in `sql`, without comments, hints and the closing `;`. StatementRefused."""
+def tokens(sql: str, dialect: Dialect) -> list[Token]:
+    """The tokens of the one statement in `sql`, without comments and the closing `;`. StatementRefused."""
     _check_text(sql)
     found: list[Token] = []
+    two_units = _TWO_UNITS.search(sql)
     code = 0
     ended = False
     for kind, start, end in _cut(sql, _STRINGS):
         if kind in ("comment", "line"):
-            _check_comment(sql, kind, start, end)
+            if _check_comment(sql, kind, start, end) and found and found[-1].word in ("SELECT", HINT):
+                found.append(_hint(sql, start, end, two_units))
         elif ended:
             words = "There is more than one statement" if kind == "end" else "There is text after the closing `;`"
             raise StatementRefused(words, hint=ONE_STATEMENT, at=place(sql, start))
         elif kind == "end":
             ended = True
         else:
-            found.append(_token(sql, kind, start, end))
-            code += 0 if kind in _TEXTS else end - start
+            token = _token(sql, kind, start, end, dialect)
+            found += token
+            code += 0 if token[0].word == STRING else end - start
             if code > MAX_CODE:
                 words = f"The statement has more than {MAX_CODE:,} characters besides strings and comments"
                 raise StatementRefused(words, hint=SHORTER, at=place(sql, start))
@@ -129,18 +108,21 @@ def place(sql: str, start: int) -> Place:
 def _cut(sql: str, quoted: Mapping[str, re.Pattern[str]]) -> Iterator[tuple[str, int, int]]:
     """Kind, start and end of whatever is not blank. A comment or quote that is not closed: `open`, one character."""
     position, size, count = 0, len(sql), 0
+    match = _TOKEN.match
     while position < size:
-        match = _TOKEN.match(sql, position)
-        assert match is not None  # `other` takes whatever nothing else takes
-        kind, start, position = match.lastgroup or "other", position, match.end()
+        found = match(sql, position)
+        assert found is not None  # `odd` takes whatever nothing else takes
+        kind, start, position = found.lastgroup or "odd", position, found.end()
         if kind == "blank":
             continue
-        if kind == "quote":
-            position = _end_of_quoted(sql, start, quoted[sql[start]])
-            kind = "name" if sql[start] == "`" else "string"
+        if kind in ("quote", "prefixed"):
+            opening = position - 1 if kind == "quote" else position
+            raw = kind == "prefixed" and sql[start] in "rR"
+            position = _end_of_raw(sql, opening) if raw else _end_of_quoted(sql, opening, quoted[sql[opening]])
+            kind = "name" if sql[start] == "`" else "string" if kind == "quote" else "raw" if raw else "hex"
         elif kind == "comment":
             position = sql.find("*/", start + 2) + 2
-        if position <= start + 1 and kind in ("name", "string", "comment"):
+        if position <= start + 1 and kind in ("name", "string", "raw", "hex", "comment"):
             kind, position = "open", start + 1
         count += 1
         if count > MAX_TOKENS:
@@ -157,34 +139,96 @@ def _end_of_quoted(sql: str, start: int, inside: re.Pattern[str]) -> int:
     return position + 1 if sql[position : position + 1] == sql[start] else 0
 
 
-def _token(sql: str, kind: str, start: int, end: int) -> Token:
+def _end_of_raw(sql: str, start: int) -> int:
+    return sql.find(sql[start], start + 1) + 1
+
+
+def _token(sql: str, kind: str, start: int, end: int, dialect: Dialect) -> list[Token]:
     text = sql[start:end]
+    if kind == "word":
+        return [Token(kind, text, start, end, _checked_word(sql, text, start, end))]
+    if kind == "sign":
+        return [Token(kind, text, start, end, text)]
+    if kind in _WORD_OF_KIND:
+        if len(text) > MAX_NAME and kind in ("name", "number"):
+            raise _too_long(sql, start)
+        if kind == "raw":
+            return _raw(sql, text, start, end, dialect)
+        if kind == "hex" and (dialect.hex_strings is False or not re.fullmatch(r"[0-9a-fA-F]*", text[2:-1])):
+            return _word_and_string(text, start, end)
+        return [Token(kind, text, start, end, _WORD_OF_KIND[kind])]
     if kind == "open":
         words, hint = f"A comment or quote ({text}) is not closed", "Close it, or double it."
     elif kind == "template":
         words, hint = f"Template braces ({text}) are not SQL", "Fill the template in first."
-    elif kind == "raw" and (text[-2] == "\\" or sql[end : end + 1] == text[1]):
-        # Doris 2.1 reads r'..' as a name and an ordinary string: both readings must end at the same quote.
-        words, hint = "The end of a raw string (r'..') is not clear", "Write it as an ordinary string, \\ doubled."
-    elif kind in ("word", "name") and len(text) > MAX_WORD:
-        words, hint = f"A name or number is longer than {MAX_WORD:,} characters", "Shorten it."
+    elif kind == "assign":
+        words, hint = "Variables cannot be assigned (:=)", "Use a CTE or a window function."
+    elif text == "?":
+        words, hint = "There are no values for placeholders (?)", "Write the values into the statement."
     else:
-        return Token(kind, text, start)
+        raise _odd(sql, start)
     raise StatementRefused(words, hint=hint, at=place(sql, start))
 
 
-def _for_parser(token: Token) -> str:
-    # sqlglot does not know raw strings, and would read an alias.
-    text = f" {token.text[1:]}" if token.kind == "raw" else token.text
-    # It reads strings character by character; what a long one says decides nothing.
-    return "''" if token.kind in _TEXTS and len(text) > SHOWN_STRING else text
+def _checked_word(sql: str, text: str, start: int, end: int) -> str:
+    if len(text) > MAX_NAME:
+        raise _too_long(sql, start)
+    if not text.isascii():
+        for index, letter in enumerate(text, start):
+            if letter > "\x7f" and (letter in _BECOMES_ASCII or unicodedata.category(letter)[0] not in "LMN"):
+                raise _odd(sql, index)
+        return NAME  # Doris has no keyword with such a letter
+    if text.isdigit() and sql[end : end + 1] == ".":
+        # `1.FROM t`: a number and a word to one reader, a name with a qualifier to another.
+        words, hint = f"The end of the number {text[:40]} is not clear", "Put a blank behind it, or `0` behind the dot."
+        raise StatementRefused(words, hint=hint, at=place(sql, start))
+    return text.upper()
+
+
+def _too_long(sql: str, start: int) -> StatementRefused:
+    words = f"A name or number is longer than {MAX_NAME:,} characters"
+    return StatementRefused(words, hint="Shorten it.", at=place(sql, start))
+
+
+def _odd(sql: str, start: int) -> StatementRefused:
+    letter = sql[start]
+    code = f"U+{ord(letter):04X}"
+    shown = f"{letter} ({code})" if letter.isprintable() and not letter.isspace() else code
+    hint = f"{IN_QUOTES} A name with other characters stands in backquotes."
+    return StatementRefused(f"The character {shown} has no place outside of quotes", hint=hint, at=place(sql, start))
+
+
+def _raw(sql: str, text: str, start: int, end: int, dialect: Dialect) -> list[Token]:
+    """Doris 2.1 and 3.0 have raw strings; to later ones the letter is a name, and an ordinary string follows it."""
+    if text[-2] == "\\" or sql[end : end + 1] == text[1]:
+        words, hint = "The end of a raw string (r'..') is not clear", "Write it as an ordinary string, \\ doubled."
+        raise StatementRefused(words, hint=hint, at=place(sql, start))
+    if dialect.raw_strings is False:
+        return _word_and_string(text, start, end)
+    return [Token("raw", text, start, end, STRING)]
+
+
+def _word_and_string(text: str, start: int, end: int) -> list[Token]:
+    return [
+        Token("word", text[0], start, start + 1, text[0].upper()),
+        Token("string", text[1:], start + 1, end, STRING),
+    ]
+
+
+def _hint(sql: str, start: int, end: int, two_units: re.Match[str] | None) -> Token:
+    # Doris finds a hint by counting UTF-16 units where its lexer counts characters: behind one that takes two units it
+    # would take the text before the hint for the hint.
+    if two_units is not None and two_units.start() < start:
+        words, hint = "A hint behind a character above U+FFFF is not read as it stands", "Leave the hint out."
+        raise StatementRefused(words, hint=hint, at=place(sql, start))
+    return Token("hint", hints.canonical(sql[start:end]), start, end, HINT)
 
 
 def _check_text(sql: str) -> None:
     if len(sql) > MAX_BYTES:
         raise StatementRefused("The statement is longer than 1 MiB", hint="Send a shorter one.")
     try:
-        size = len(sql.encode())
+        size = len(sql) if sql.isascii() else len(sql.encode())
     except UnicodeEncodeError as error:
         words = "The statement is not valid Unicode"
         raise StatementRefused(words, hint="Send it as UTF-8 text.", at=place(sql, error.start)) from None
@@ -194,20 +238,20 @@ def _check_text(sql: str) -> None:
         raise StatementRefused("The statement holds a NUL byte", hint="Leave it out.", at=place(sql, sql.index("\0")))
 
 
-def _check_comment(sql: str, kind: str, start: int, end: int) -> None:
+def _check_comment(sql: str, kind: str, start: int, end: int) -> bool:
+    """Whether it is a hint. StatementRefused for what is more than a comment, or not clearly one."""
     text = sql[start:end]
     wrong = _wrong_with_line_comment(text) if kind == "line" else _wrong_with_block_comment(text)
     if wrong:
         raise StatementRefused(wrong, hint=PLAIN_COMMENTS, at=place(sql, start))
+    return text.startswith("/*+")
 
 
 def _wrong_with_block_comment(text: str) -> str | None:
     if text.startswith("/*!"):
         return "Executable comments (/*! */) are not allowed"
     if text.startswith("/*+"):
-        if len(text) <= MAX_HINT and _HARMLESS_HINT.fullmatch(text):
-            return None
-        return "Of optimizer hints only LEADING, ORDERED, BROADCAST, SHUFFLE, USE_MV and NO_USE_MV are allowed"
+        return None if hints.is_allowed(text) else f"Of optimizer hints only {hints.ALLOWED} are allowed"
     return "Nested comments are not allowed" if "/*" in text[2:] else None
 
 

@@ -6,9 +6,12 @@ configuration or the machines is not on it. Source: DorisParser.g4 of the fronte
 
 from typing import Final
 
-from doris_mcp_server.doris.guard.forms import Cursor, compiled, fits
+from doris_mcp_server.doris.guard.budget import Budget
+from doris_mcp_server.doris.guard.forms import FormCursor, compiled, fits
 from doris_mcp_server.doris.guard.lexer import Token, place
+from doris_mcp_server.doris.guard.policy import Policy
 from doris_mcp_server.doris.guard.verdicts import Verdict
+from doris_mcp_server.doris.guard.writer import Sent, written
 from doris_mcp_server.errors import StatementRefused
 
 FORMS: Final = (
@@ -29,10 +32,21 @@ FORMS: Final = (
     "SHOW CREATE DATABASE|SCHEMA database",
     "SHOW DATA [ALL] [FROM table] [order]",
     "SHOW DATA SKEW FROM table [partitions]",
-    "SHOW TABLE STATS table [partitions] [columns]",
-    "SHOW COLUMN [CACHED] STATS table [columns] [partitions]",
+    "SHOW TABLE STATS table [anypartitions] [columns]",
+    "SHOW COLUMN [CACHED] STATS table [columns] [anypartitions]",
     "SHOW COLUMN HISTOGRAM table columns",
     "SHOW INDEX STATS table name",
+    "SHOW ALTER TABLE COLUMN|ROLLUP [FROM|IN database] [filter] [order] [limit]",
+    "SHOW ALTER TABLE MATERIALIZED VIEW [FROM|IN database] [filter] [order] [limit]",
+    "SHOW BUILD INDEX [FROM|IN database] [filter] [order] [limit]",
+    "SHOW [AUTO] ANALYZE [table] [filter]",
+    "SHOW [AUTO] ANALYZE number [filter]",
+    "SHOW QUEUED ANALYZE JOBS [table] [filter]",
+    "SHOW ANALYZE TASK STATUS number",
+    "SHOW QUERY STATS [FOR database]",
+    "SHOW QUERY STATS FROM table [ALL] [VERBOSE]",
+    "SHOW DICTIONARIES [filter]",
+    "SHOW DATA PROPERTIES properties",
     "SHOW DATA TYPES",
     "SHOW [FULL] [BUILTIN] FUNCTIONS [FROM|IN database] [LIKE text]",
     "SHOW GLOBAL [FULL] FUNCTIONS [LIKE text]",
@@ -80,6 +94,7 @@ INSTEAD: Final = {
 }
 
 _COMPILED = tuple((form, compiled(form)) for form in FORMS)
+_WITH_VALUES = ("SHOW COLUMN ", "SHOW [TEMPORARY] PARTITIONS")
 _EXPLAINING = ("EXPLAIN", "DESC", "DESCRIBE")
 _PLANS = ("PARSED", "ANALYZED", "REWRITTEN", "LOGICAL", "OPTIMIZED", "PHYSICAL", "SHAPE", "MEMO", "DISTRIBUTED", "ALL")
 _LEVELS = ("VERBOSE", "TREE", "GRAPH", "PLAN")
@@ -87,36 +102,39 @@ _LEVELS = ("VERBOSE", "TREE", "GRAPH", "PLAN")
 
 def explained(found: list[Token]) -> int | None:
     """Where the query behind EXPLAIN begins: 0 without EXPLAIN, None when this is SHOW or DESC of a table."""
-    cursor = Cursor(found)
-    if cursor.word("SHOW"):
+    words = [token.word for token in found[:4]]
+    if words[0] == "SHOW":
         return None
-    if not cursor.word(*_EXPLAINING):
+    if words[0] not in _EXPLAINING:
         return 0
-    cursor.word(*_PLANS)
-    cursor.word(*_LEVELS)
-    cursor.word("PROCESS")
-    first = next((token for token in found[cursor.index :] if token.text != "("), None)
-    if first is not None and first.kind == "word" and first.text.upper() in ("SELECT", "WITH"):
-        return cursor.index
-    return None
+    index = 1
+    for choices in (_PLANS, _LEVELS, ("PROCESS",)):
+        index += words[index : index + 1] != [] and words[index] in choices
+    first = next((token for token in found[index:] if token.text != "("), None)
+    return index if first is not None and first.word in ("SELECT", "WITH") else None
 
 
-def read(sql: str, found: list[Token], *, masked: bool = False) -> Verdict:
-    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list.
-
-    `masked`: nor for what shows values of columns.
-    """
+def read(sql: str, found: list[Token], policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
+    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list, and where columns are masked,
+    for what shows values of columns."""
     furthest = 0
     nearest = FORMS[0]
     for form, elements in _COMPILED:
-        cursor = Cursor(found)
-        if fits(elements, cursor) and cursor.index == len(found):
-            if masked and form.startswith("SHOW COLUMN "):
-                raise StatementRefused("Statistics hold values of columns that are masked", hint=SUBJECTS)
-            return Verdict("describe" if form.startswith("DESC") else "show", cursor.named(), " CREATE " in form)
+        cursor = FormCursor(sql, found, policy.dialect, budget)
+        if fits(elements, cursor) and not cursor.at:
+            return _verdict(sql, form, cursor, policy, budget)
         if cursor.index > furthest:
             furthest, nearest = cursor.index, form
     raise _refused(sql, found, furthest, nearest)
+
+
+def _verdict(sql: str, form: str, cursor: FormCursor, policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
+    kind, tables = "describe" if form.startswith("DESC") else "show", cursor.named()
+    hidden = policy.tables(kind, tables, (), budget.step)
+    if hidden and form.startswith(_WITH_VALUES):
+        raise StatementRefused("This shows values of columns, and some are masked", hint=SUBJECTS)
+    sent = written(sql, cursor.tokens, cursor.reading, policy.dialect)
+    return Verdict(kind, tables, sent.text, " CREATE " in form, hidden), sent
 
 
 def _refused(sql: str, found: list[Token], furthest: int, nearest: str) -> StatementRefused:
