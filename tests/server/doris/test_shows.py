@@ -86,7 +86,7 @@ def test_levels_of_explain(plan: str, level: str) -> None:
     ("sql", "words", "hint", "column"),
     [
         ("SHOW GRANTS FOR 'root'", "SHOW GRANTS is not allowed", "Privileges", 6),
-        ("SHOW FRONTEND CONFIG", "SHOW FRONTEND is not allowed", "ask whoever runs", 6),
+        ("SHOW FRONTEND CONFIG", "SHOW FRONTEND is not allowed", "ask the operator of", 6),
         ("SHOW PROCESSLIST", "SHOW PROCESSLIST", "explain_query", 6),
         ("SHOW FULL PROCESSLIST", "SHOW FULL PROCESSLIST", "explain_query", 11),
         ("SHOW CREATE CATALOG c", "SHOW CREATE CATALOG", "list_catalogs", 13),

@@ -2,9 +2,9 @@
 
 What is sent is what was judged. The text is cut into tokens (`lexer`). A grammar that takes no more than Doris' own
 reads them (`types`, `expressions`, `functions`, `sources`, `queries`, each standing on the one before; `shows` for SHOW
-and DESC) and notes what they do (`reading`); that is held against the policy (`calls`, `masked`). Then the tokens are
-written anew (`writer`), so that nothing is left that another reader could take for something else. What was written is
-read once more, and must say the same.
+and DESC) and notes what they do (`reading`); the policy decides about that (`calls`, `masked`). Then the statement is
+rewritten from its tokens (`writer`), so that nothing is left that another reader could take for something else. The
+rewritten statement is read once more, and must give the same verdict.
 """
 
 import asyncio

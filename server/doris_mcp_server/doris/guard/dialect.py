@@ -21,10 +21,10 @@ ALSO_QUOTED: Final = frozenset({"ASOF", "MATCH_CONDITION", "UNNEST", "ORDINALITY
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one cluster reads a text. `version` is None when nobody knows it: then the dialect is the strictest of all.
+    """How one cluster reads a text. `version` is None while it is not known: then the dialect is the strictest of all.
 
     `reserved` are the words that cannot be names. `two_parsers`: what the first parser refuses, an older one reads.
-    `raw_strings`: r'..' is a string. `hex_strings`: x'..' is a string. Both are None when nobody knows.
+    `raw_strings`: r'..' is a string. `hex_strings`: x'..' is a string. Both are None where that is not known.
     `names_are_text`: a column without an alias is called by the text of its expression.
     """
 

@@ -23,7 +23,7 @@ TableRules = Callable[[str, tuple[Path, ...], tuple[Path, ...], Step], frozenset
 """Given a statement's kind, the tables it names, and names that an older parser may take for tables: the masked columns
 of those tables, by their folded names. StatementRefused for one that is closed."""
 
-CLOSED_HINT: Final = "What others run, privileges and settings are not shown here: ask whoever runs this Doris."
+CLOSED_HINT: Final = "What others run, privileges and settings are not shown here: ask the operator of this Doris."
 
 
 def closing(closed: Iterable[str]) -> TableRules:

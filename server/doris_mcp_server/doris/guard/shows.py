@@ -62,8 +62,8 @@ SUBJECTS: Final = (
     "Allowed are SHOW CATALOGS, DATABASES, TABLES, VIEWS, TABLE STATUS, COLUMNS, INDEX, PARTITIONS, CONSTRAINTS, "
     "CREATE TABLE, CREATE VIEW, DATA, TABLE STATS, COLUMN STATS, FUNCTIONS and VARIABLES, and DESC."
 )
-_RIGHTS = "Privileges are not shown here: ask whoever runs this Doris."
-_MACHINES = "The cluster and its settings are not shown here: ask whoever runs this Doris."
+_RIGHTS = "Privileges are not shown here: ask the operator of this Doris."
+_MACHINES = "The cluster and its settings are not shown here: ask the operator of this Doris."
 _OTHERS = "What others run is not shown here; explain_query tells about a statement of your own."
 _READING = "EXPLAIN takes a SELECT or WITH; nothing that writes is explained, and nothing is run."
 INSTEAD: Final = {

@@ -1,4 +1,4 @@
-"""The statement that is sent: written anew from the tokens that were judged.
+"""The statement that is sent: rewritten from the tokens that were judged.
 
 Between two tokens stands one blank, or nothing where the caller wrote nothing and no lexer could join them. Comments
 are left out, names that could be taken for more stand in backquotes, strings are as they were, to the byte. Doris calls
