@@ -258,7 +258,7 @@ class Application:
             body = await _read(receive, LARGEST)
             if body is None:
                 return await self._refuse(send, 413, f"the body is larger than {LARGEST} bytes")
-            reply = await oauth.answer(Ask.of(scope, headers, body))
+            reply = await oauth.answer(Ask.of(scope, headers, body, self._addresses.of(scope, headers)))
             await self._answers.send(send, reply.status, reply.body, *reply.headers, kind=reply.kind)
             return reply.status
         finally:

@@ -1,7 +1,6 @@
 """What the authorization server is asked and answers, apart from how it came: requests, replies, and OAuth's errors."""
 
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -17,7 +16,7 @@ _NO_STORE: Final[list[Header]] = [(b"cache-control", b"no-store"), (b"pragma", b
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request. `address` is what one subscriber has, for limits: an IPv4 address, or the /64 of an IPv6 one."""
+    """A request. `address` is the client's, as `auth.addresses` finds it: limits go by it."""
 
     method: str
     path: str
@@ -27,11 +26,9 @@ class Ask:
     address: str
 
     @classmethod
-    def of(cls, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> "Ask":
-        """An ASGI request. Where it comes from says the balancer; without one, the connection."""
-        client = scope.get("client") or ("",)
-        address = headers.get(b"x-real-ip", b"").decode("latin-1") or client[0]
-        return cls(scope["method"], scope["path"], scope["query_string"], headers, body, _subscriber(address))
+    def of(cls, scope: Scope, headers: dict[bytes, bytes], body: bytes, address: str) -> "Ask":
+        """An ASGI request."""
+        return cls(scope["method"], scope["path"], scope["query_string"], headers, body, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,6 @@ class Reply:
     body: bytes = b""
     kind: bytes = b"application/json"
     headers: list[Header] = field(default_factory=list)
-
-
-def _subscriber(address: str) -> str:
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return "unknown"
-    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found)
 
 
 class Refused(Exception):

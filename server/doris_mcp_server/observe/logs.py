@@ -8,6 +8,14 @@ import time
 from doris_mcp_server.observe.journal import Journal, Outlet
 from doris_mcp_server.observe.line import line, stamp
 
+# httpx2 tells each URL at INFO; sqlglot, in the demo engine, shows the text of a statement in its warnings.
+LIBRARIES = {
+    "mcp": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "sse_starlette": logging.WARNING,
+    "sqlglot": logging.ERROR,
+}
 EXIT_PATIENCE = 2.0  # seconds the end of a process waits for the reader of its log
 
 log = logging.getLogger("doris_mcp")
@@ -54,10 +62,10 @@ def configure_logging(level: str) -> None:
 
 
 def set_level(level: str) -> None:
-    """Log from this level on; what libraries say, from WARNING on at least."""
+    """Log from this level on; what libraries say, from their own level in LIBRARIES on at least."""
     logging.getLogger().setLevel(level)
-    for chatty in ("mcp", "uvicorn", "sqlglot", "httpx", "sse_starlette"):
-        logging.getLogger(chatty).setLevel(max(logging.getLevelName(level), logging.WARNING))
+    for library, least in LIBRARIES.items():
+        logging.getLogger(library).setLevel(max(logging.getLevelName(level), least))
 
 
 def event(message: str, *, level: int = logging.INFO, **fields: object) -> None:

@@ -4,7 +4,6 @@ A translation does not depend on a session except through the current catalog an
 (DATABASE(), @@x, NOW()) becomes a parameter of the DuckDB statement.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,9 +20,6 @@ from sqlglot.errors import SqlglotError
 from doris_mcp_server.sandbox import placement
 from doris_mcp_server.sandbox.faults import NOT_SUPPORTED, fault, read_only
 from doris_mcp_server.sandbox.names import Names, Place
-
-# sqlglot warns about what it parses as a bare Command; that is refused here and needs no line in the log.
-logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 MAX_STATEMENT_CHARACTERS = 200_000
 _WRITES = frozenset(

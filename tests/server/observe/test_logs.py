@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlglot
 
 from doris_mcp_server.observe import event, logs
+from doris_mcp_server.observe.logs import LIBRARIES, set_level
 
 from ..conftest import LIMIT
 
@@ -214,3 +216,22 @@ def test_before_logging_is_set_up_events_are_records(
     event("said", level=logging.WARNING, tool="a")
     assert caplog.records[-1].getMessage() == "said"
     assert vars(caplog.records[-1])["fields"] == {"tool": "a"}
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_libraries_tell_neither_statements_nor_urls(level: str) -> None:
+    before = {name: logging.getLogger(name).level for name in ("", *LIBRARIES)}
+    try:
+        set_level(level)
+        assert not logging.getLogger("sqlglot").isEnabledFor(logging.WARNING)
+        assert not logging.getLogger("httpx2").isEnabledFor(logging.INFO)
+        assert logging.getLogger("sqlglot").isEnabledFor(logging.ERROR)
+    finally:
+        for name, old in before.items():
+            logging.getLogger(name).setLevel(old)
+
+
+def test_what_the_demo_engine_cannot_read_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """sqlglot warns of a bare Command with its text; where it does not any more, LIBRARIES needs no line for it."""
+    sqlglot.parse("ALTER USER secret_of_a_caller IDENTIFIED BY 'x'", read="doris")
+    assert "secret_of_a_caller" in caplog.text
