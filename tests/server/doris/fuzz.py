@@ -19,7 +19,7 @@ from doris_mcp_server.doris.guard.lexer import tokens
 from doris_mcp_server.errors import StatementRefused
 
 from .sent_rules import POLICIES, VERSIONS, broken, judged
-from .statements import illegal, legal, own, sent_rows
+from .statements import illegal, texts
 
 LONGEST: Final = 1_500
 PATIENCE: Final = 60.0  # seconds a statement may take, on whatever machine
@@ -65,9 +65,9 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        rows = [row for row in (*own(), *legal(), *illegal(), *sent_rows()) if len(row.sql) < LONGEST]
-        self._base = _cut([row.sql for row in rows])
-        self._legal = _cut([row.sql for row in rows if judged(row.sql, POLICIES["unknown"])])
+        found = [sql for sql in texts() + [row.sql for row in illegal()] if len(sql) < LONGEST]
+        self._base = _cut(found)
+        self._legal = _cut([sql for sql in found if judged(sql, POLICIES["unknown"])])
         counted = Counter(text for pieces in self._base for text in pieces)
         self._common = [text for text, _ in counted.most_common(500)]
         self._words = sorted(WORDS)

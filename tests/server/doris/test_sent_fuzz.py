@@ -15,7 +15,7 @@ from doris_mcp_server.doris.guard.policy import Policy
 from .fuzz import PATIENCE, Maker, tried
 from .sent_reader import Piece, Unreadable, ctes, cut, tables
 from .sent_rules import KEYWORDS, POLICIES, VERSIONS, broken, judged
-from .statements import legal, own, sent_rows
+from .statements import legal, texts
 
 STATEMENTS = 1_500  # for each version
 SEED = 20_240
@@ -38,7 +38,7 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @versions
 def test_what_is_sent_of_the_corpora_keeps_the_rules(version: str) -> None:
-    found = {row.sql: broken(row.sql, version) for row in (*own(), *legal(), *sent_rows())}
+    found = {sql: broken(sql, version) for sql in texts()}
     assert {sql: reason for sql, (_, reason) in found.items() if reason} == {}
     assert sum(sent for sent, _ in found.values()) > 400
 
