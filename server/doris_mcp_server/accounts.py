@@ -29,10 +29,12 @@ async def look(settings: Settings) -> dict[tuple[str, str], Grants]:
         await routes.close(CLOSE_LIMIT)
 
 
-async def warn(settings: Settings, out: TextIO) -> None:
-    """Write a warning for each account that may do more than read, or of which that is not known, and the fix."""
+async def tell(settings: Settings, out: TextIO, err: TextIO) -> None:
+    """Say on `out` which accounts only read, and on `err` which may do more or are not known, with the fix."""
     for (cluster, name), grants in (await look(settings)).items():
+        if grants.only_reads:
+            print(f"{cluster}, account {name}: {grants.account} only reads", file=out)
         if grants.problem:
-            print(f"warning: {cluster}, account {name}: {grants.problem}", file=out)
+            print(f"warning: {cluster}, account {name}: {grants.problem}", file=err)
         for fix in grants.fixes:
-            print(f"  fix: {fix}", file=out)
+            print(f"  fix: {fix}", file=err)

@@ -247,7 +247,7 @@ def _check_config(args: argparse.Namespace) -> int:
     if args.ask_doris:
         from doris_mcp_server import accounts
 
-        asyncio.run(accounts.warn(settings, sys.stderr))
+        asyncio.run(accounts.tell(settings, sys.stdout, sys.stderr))
     return 0
 
 
@@ -356,7 +356,11 @@ def _guard(args: argparse.Namespace) -> int:
     if args.policy:
         print(json.dumps(judge.policy(), indent=2))
         return 0
-    return judge.run(sys.stdin.buffer, sys.stdout, args.doris)
+    try:
+        return judge.run(sys.stdin.buffer, sys.stdout, args.doris)
+    except BrokenPipeError:  # the reader of the answers has gone: head, for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _version(args: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ CLOSED_TABLES: Final = (
 )
 """Doris' own tables that show what SHOW may not show either: other people's statements, privileges, the configuration
 of the machines, secrets. They are closed where the operator's setting does not say otherwise."""
-NOTHING: Final = "none"
+NOTHING, DEFAULT = "none", "default"
 
 _PART: Final = r"[^\s.,`?\[\]]+"
 _TABLE: Final = re.compile(rf"{_PART}(?:\.{_PART}){{2}}")
@@ -41,8 +41,12 @@ def tables(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def closed_tables(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """The same; the one word `none` is for no patterns at all."""
-    return () if patterns == (NOTHING,) else tables(patterns)
+    """The same; `default` stands for CLOSED_TABLES, as does an empty list, and `none` alone for no patterns at all."""
+    if patterns == (NOTHING,):
+        return ()
+    given = patterns or (DEFAULT,)
+    added = tables(tuple(pattern for pattern in given if pattern != DEFAULT))
+    return (*CLOSED_TABLES, *added) if DEFAULT in given else added
 
 
 def functions(names: tuple[str, ...]) -> tuple[str, ...]:

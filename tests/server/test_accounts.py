@@ -65,6 +65,7 @@ async def test_accounts_that_only_read_are_nothing_to_warn_of(
     assert await checked(monkeypatch, clusters(port, reader="weak"), "--ask-doris") == 0
     said = capsys.readouterr()
     assert (GOOD in said.out, said.err) == (True, "")
+    assert "sales, account reader: 'weak'@'%' only reads\n" in said.out
 
 
 async def test_doris_is_asked_only_on_request(

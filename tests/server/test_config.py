@@ -132,4 +132,6 @@ def test_the_document_lists_every_variable_and_no_other() -> None:
 def test_what_is_closed_where_nobody_says_otherwise() -> None:
     assert "*.mysql.*" in load(environ={}).closed_tables
     assert load(environ={"DORIS_MCP_CLOSED_TABLES": "none"}).closed_tables == ()
+    more = load(environ={"DORIS_MCP_CLOSED_TABLES": "default, *.hr.*"}).closed_tables
+    assert more == (*load(environ={}).closed_tables, "*.hr.*")
     assert load(environ={"DORIS_MCP_CLOSED_TABLES": "*.a.b, c.*.d"}).closed_tables == ("*.a.b", "c.*.d")

@@ -124,3 +124,11 @@ def test_the_policy_can_be_seen() -> None:
     command = [sys.executable, "-m", "doris_mcp_server", "guard", "--policy"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True)
     assert json.loads(done.stdout) == judge.policy()
+
+
+def test_a_reader_of_the_answers_may_go_away() -> None:
+    line = json.dumps({"sql": "SELECT 1"})
+    command = f"for i in $(seq 2000); do echo '{line}'; done | \"{sys.executable}\" -m doris_mcp_server guard | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert json.loads(done.stdout)["verdict"] == "accept"
+    assert "Traceback" not in done.stderr

@@ -115,3 +115,10 @@ def test_the_document_lists_every_hot_setting() -> None:
     row = next(line for line in page.splitlines() if "| at once, on every worker" in line)
     listed = {name.replace("…", "DORIS_MCP") for name in re.findall(r"`((?:…_)?[A-Z][A-Z_]+)`", row)}
     assert listed == {variable.name for variable in ENVIRONMENT.values() if variable.field in HOT}
+
+
+def test_an_empty_list_of_closed_tables_is_the_default_one() -> None:
+    """`none` opens them, and nothing less."""
+    base = Settings()
+    assert overridden(base, {"DORIS_MCP_CLOSED_TABLES": ""}).closed_tables == base.closed_tables
+    assert overridden(base, {"DORIS_MCP_CLOSED_TABLES": "none"}).closed_tables == ()

@@ -12,7 +12,7 @@ from typing import Final
 from doris_mcp_server.doris.capabilities import Version
 from doris_mcp_server.doris.guard import judge
 from doris_mcp_server.doris.guard.dialect import dialect_of
-from doris_mcp_server.doris.guard.policy import BY_TEXT, FROM_DICTIONARIES, POLICY, Path, Policy, Step, closing
+from doris_mcp_server.doris.guard.policy import BY_TEXT, FROM_DICTIONARIES, POLICY, Path, Policy, Step, closer
 from doris_mcp_server.doris.guard.verdicts import Verdict
 from doris_mcp_server.doris.names import fold
 from doris_mcp_server.doris.pool import Column, Rows
@@ -44,7 +44,7 @@ class Rules:
     ) -> None:
         self._allowed = [_parts(pattern) for pattern in allowed]
         self._masked = [(tuple(fold(part) for part in table), fold(column)) for *table, column in map(_parts, masked)]
-        self._close = closing(closed)
+        self._close = closer(closed)
         self._refused = POLICY.refused_functions | {name.lower() for name in refused}
         if self._allowed or self._masked:
             self._refused |= FROM_DICTIONARIES
@@ -100,7 +100,9 @@ class Rules:
             raise StatementRefused("Only some tables are open here, and this shows others, too", hint=hint)
         paths = [_whole(path, where) for path in tables]
         doubtful = [_whole(path, where) for path in perhaps]
-        self._close(kind, _named(paths), _named(doubtful), step)
+        for path in (*paths, *doubtful) if kind not in ("show", "describe") else ():
+            step()
+            self._close((path[0], *(part or "" for part in path[1:])))  # without a database, none is read
         masked: set[str] = set()
         for path in paths:
             step()
@@ -151,10 +153,6 @@ def _parts(pattern: str) -> tuple[str, ...]:
 def _whole(path: tuple[str, ...], where: Where) -> tuple[str | None, ...]:
     """A table as it is written with what it means before it: catalog, database, table, and no less."""
     return (*where[: max(3 - len(path), 0)], *path)
-
-
-def _named(paths: Iterable[tuple[str | None, ...]]) -> tuple[Path, ...]:
-    return tuple(tuple(part or "" for part in path) for path in paths)
 
 
 def _shown(path: tuple[str | None, ...]) -> str:

@@ -99,6 +99,20 @@ def test_refusal_says_what_would_be_accepted(sql: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        ("SELECT a, FROM t", "Something is missing before FROM"),
+        ("SELECT key FROM t", "key is a reserved word of Doris"),
+        ("SELECT (1", "closing parenthesis is missing"),
+        ("SELECT /*+ SET_VAR(a=1) */ 1", "Leave the hint out"),
+        ("SELECT 1 /*! x */", "Leave the comments out"),
+    ],
+)
+def test_a_hint_is_about_what_is_wrong(sql: str, hint: str) -> None:
+    assert hint in str(refusal(sql).hint)
+
+
+@pytest.mark.parametrize(
     ("sql", "verdict"),
     [
         (

@@ -189,7 +189,12 @@ async def test_other_tables_are_not(sql: str) -> None:
 async def test_an_operator_says_what_is_closed_instead() -> None:
     rules = Rules(closed=("internal.ssb.secret*",))
     assert (await rules.judge("SELECT * FROM mysql.user", SSB)).tables == ("mysql.user",)
+    # The catalog of an account's default is not known: it may be the one of the pattern.
+    for sql in ("SELECT * FROM secrets", "SELECT * FROM ssb.secrets", "EXPLAIN SELECT 1 FROM secrets"):
+        error = await refused(rules, sql)
+        assert error.message == "The table ssb.secrets is closed"
     await refused(rules, "SELECT * FROM secrets", "internal")
+    assert (await rules.judge("SELECT * FROM ssb.secrets", ("hive", None))).kind == "select"
     assert (await Rules(closed=()).judge("SELECT * FROM information_schema.processlist", SSB)).kind == "select"
 
 

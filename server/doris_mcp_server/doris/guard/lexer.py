@@ -243,7 +243,8 @@ def _check_comment(sql: str, kind: str, start: int, end: int) -> bool:
     text = sql[start:end]
     wrong = _wrong_with_line_comment(text) if kind == "line" else _wrong_with_block_comment(text)
     if wrong:
-        raise StatementRefused(wrong, hint=PLAIN_COMMENTS, at=place(sql, start))
+        hint = "Leave the hint out." if text.startswith("/*+") else PLAIN_COMMENTS
+        raise StatementRefused(wrong, hint=hint, at=place(sql, start))
     return text.startswith("/*+")
 
 

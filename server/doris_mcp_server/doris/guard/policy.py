@@ -4,7 +4,7 @@ Verdicts are kept by statement and policy, so another policy never gets the answ
 each function and table of this module with the reason.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,20 +23,31 @@ TableRules = Callable[[str, tuple[Path, ...], tuple[Path, ...], Step], frozenset
 """Given a statement's kind, the tables it names, and names that an older parser may take for tables: the masked columns
 of those tables, by their folded names. StatementRefused for one that is closed."""
 
-CLOSED_HINT: Final = "What others run, privileges and settings are not shown here: ask the operator of this Doris."
+CLOSED_HINT: Final = "The operator closed it for all callers. Leave it out of the statement."
 
 
 def closing(closed: Iterable[str]) -> TableRules:
     """The rules that close tables by patterns of catalog, database and table, and mask nothing."""
-    parts = [tuple(fold(part) for part in pattern.split(".")) for pattern in closed]
+    closes = closer(closed)
 
     def check(kind: str, tables: tuple[Path, ...], perhaps: tuple[Path, ...], step: Step) -> frozenset[str]:
         for path in (*tables, *perhaps) if kind not in ("show", "describe") else ():
             step()
-            folded = [fold(part) for part in path]
-            if len(path) > 1 and any(fits(pattern, folded) for pattern in parts):
-                raise StatementRefused(f"The table {'.'.join(path)} is closed", hint=CLOSED_HINT)
+            closes(path if len(path) > 1 else ("", *path))
         return frozenset()
+
+    return check
+
+
+def closer(closed: Iterable[str]) -> Callable[[Sequence[str | None]], None]:
+    """What raises StatementRefused for a path that one of the patterns fits; a part that is None may be anything."""
+    parts = [tuple(fold(part) for part in pattern.split(".")) for pattern in closed]
+
+    def check(path: Sequence[str | None]) -> None:
+        folded = [part and fold(part) for part in path]
+        if any(fits(pattern, folded) for pattern in parts):
+            shown = ".".join(part for part in path if part)
+            raise StatementRefused(f"The table {shown} is closed", hint=CLOSED_HINT)
 
     return check
 

@@ -20,6 +20,26 @@ UNREADABLE: Final = "The statement cannot be parsed"
 _BEGIN: Final = frozenset(
     {"ALL", "BINARY", "CASE", "CAST", "DEFAULT", "DISTINCT", "EXTRACT", "INTERVAL", "KEY", "NOT", "TRY_CAST"}
 )
+# Words that queries consist of: mostly it is what stands before them that is wrong.
+_STRUCTURE: Final = frozenset(
+    {
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "BY",
+        "LIMIT",
+        "ON",
+        "JOIN",
+        "UNION",
+        "AS",
+        "AND",
+        "OR",
+        "SELECT",
+        "WHEN",
+    }
+)
 CHECK_SYNTAX: Final = f"Check the syntax at that place. {ONE_STATEMENT}"
 
 
@@ -201,11 +221,19 @@ class Cursor:
         token = self.tokens[index]
         shown = token.text[:40]
         if self.index >= len(self.tokens):
-            return StatementRefused(f"{UNREADABLE}: it ends too early", hint=CHECK_SYNTAX, at=self.place_of(index))
-        named = self._meant_as_name(index)
-        hint = f"{named} is a reserved word of Doris: as a name, write it in backquotes, `{named}`." if named else ""
+            open_ = self.words.count("(") > self.words.count(")")
+            hint = "A closing parenthesis is missing." if open_ else CHECK_SYNTAX
+            return StatementRefused(f"{UNREADABLE}: it ends too early", hint=hint, at=self.place_of(index))
         words = f"{UNREADABLE}: {shown} is not expected"
-        return StatementRefused(words, hint=hint or CHECK_SYNTAX, at=self.place_of(index))
+        return StatementRefused(words, hint=self._advice(index), at=self.place_of(index))
+
+    def _advice(self, index: int) -> str:
+        named = self._meant_as_name(index)
+        if named.upper() in _STRUCTURE:
+            return f"Something is missing before {named}. As a name, write it in backquotes, `{named}`."
+        if named:
+            return f"{named} is a reserved word of Doris: as a name, write it in backquotes, `{named}`."
+        return CHECK_SYNTAX
 
     def _meant_as_name(self, index: int) -> str:
         """The reserved word that may have been meant as a name: the token before `index` if that begins something that
