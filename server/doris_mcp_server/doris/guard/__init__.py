@@ -73,7 +73,7 @@ async def in_words_of_caller(sql: str, policy: Policy, words: str, before: int =
     try:
         _, sent = await judged
     except (StatementRefused, OutOfTime, RecursionError):
-        return words  # it was judged once, with more luck
+        return words  # too busy to read it again: the places of the sent text are better than no answer
     return sent.in_words_of_caller(words, before)
 
 
