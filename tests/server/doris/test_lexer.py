@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doris_mcp_server.doris.guard import lexer
-from doris_mcp_server.doris.guard.dialect import STRICTEST, Dialect, dialect_of
+from doris_mcp_server.doris.guard.dialect import UNKNOWN, Dialect, dialect_of
 from doris_mcp_server.doris.guard.lexer import MAX_TOKENS, Token, place
 from doris_mcp_server.errors import StatementRefused
 
 
-def tokens(sql: str, dialect: Dialect = STRICTEST) -> list[Token]:
+def tokens(sql: str, dialect: Dialect = UNKNOWN) -> list[Token]:
     return lexer.tokens(sql, dialect)
 
 

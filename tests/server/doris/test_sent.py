@@ -86,7 +86,12 @@ AS_NAME = (
 
 
 def reserved(version: str) -> set[str]:
-    kept = {word for word, kind, found in WORDS.rows if kind == "reserved" and COLUMNS[version] & set(found)}
+    by_column = [
+        {word for word, kind, found in WORDS.rows if kind == "reserved" and column in found}
+        for column in COLUMNS[version]
+    ]
+    # What some version leaves free may be a name while the version is not known.
+    kept = set.intersection(*by_column) if version == "unknown" else set.union(*by_column)
     return kept - FREE_IN_QUERIES
 
 

@@ -21,7 +21,7 @@ ALSO_QUOTED: Final = frozenset({"ASOF", "MATCH_CONDITION", "UNNEST", "ORDINALITY
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one cluster reads a text. `version` is None while it is not known: then the dialect is the strictest of all.
+    """How one cluster reads a text. `version` is None while it is not known: what is sent must read the same in all.
 
     `reserved` are the words that cannot be names. `two_parsers`: what the first parser refuses, an older one reads.
     `raw_strings`: r'..' is a string. `hex_strings`: x'..' is a string. Both are None where that is not known.
@@ -49,7 +49,9 @@ class Dialect:
 def dialect_of(version: Version | None) -> Dialect:
     """The dialect of a version as `capabilities` finds it."""
     if version is None:
-        return Dialect(None, _reserved(COLUMNS), True, None, None, True)
+        # A word that some version leaves free may be a name: it is sent in backquotes, and so a name to all of them.
+        reserved_in_all = frozenset[str].intersection(*(_reserved((column,)) for column in COLUMNS))
+        return Dialect(None, reserved_in_all, True, None, None, True)
     if version < (3, 1, 0):
         return Dialect(version, _reserved(("2.1",) if version < (3, 0, 0) else ("3.0",)), True, True, False, False)
     if version < (4, 0, 0):
@@ -76,4 +78,4 @@ def _table() -> dict[str, frozenset[str]]:
 
 WORDS: Final = _table()[""] | ALSO_QUOTED
 """Words that some parser could take for something else than a name: as names they are sent in backquotes."""
-STRICTEST: Final = dialect_of(None)
+UNKNOWN: Final = dialect_of(None)

@@ -34,13 +34,13 @@ _LITERALS: Final = frozenset({
     STRING, "NULL", "TRUE", "FALSE", "DATE", "DATEV1", "DATEV2", "TIMESTAMP", "[", "]", "{", "}", ",", ":", "-",
 })
 _DATES: Final = frozenset({"DATE", "DATEV1", "DATEV2", "TIMESTAMP"})
-# Reserved words that are names of functions nevertheless: functionNameIdentifier; XOR is one of Doris 2.1.
+# Reserved words that are names of functions nevertheless: functionNameIdentifier; XOR in Doris 2.1, TRY_CAST in 4.1.
 _RESERVED_FUNCTIONS: Final = frozenset({
     "ADD", "CONNECTION_ID", "CURRENT_CATALOG", "DATABASE", "IF", "LEFT", "LIKE", "PASSWORD", "REGEXP", "RIGHT",
-    "SCHEMA", "TRIM", "USER", "XOR",
+    "SCHEMA", "TRIM", "TRY_CAST", "USER", "XOR",
 })
 _BEGINS_VALUE: Final = _RESERVED_FUNCTIONS | {
-    STRING, NUMBER, "(", "[", "{", "+", "-", "~", "@", "@@", "NULL", "TRUE", "FALSE", "CASE", "CAST", "TRY_CAST",
+    STRING, NUMBER, "(", "[", "{", "+", "-", "~", "@", "@@", "NULL", "TRUE", "FALSE", "CASE", "CAST",
     "INTERVAL", "BINARY", "KEY", "EXTRACT",
 }
 # fmt: on
@@ -362,9 +362,7 @@ class ExpressionGrammar(TypeGrammar):
         self.need("END")
         return Shape.OTHER
 
-    def _cast(self) -> Shape | None:
-        if self.may_name[self.index] and self.words[self.index + 1] != "(":
-            return None  # TRY_CAST before Doris 4.1
+    def _cast(self) -> Shape:
         self.index += 1
         self.need("(")
         self.expression()
@@ -440,7 +438,6 @@ _PRIMARIES: Final[dict[str, Callable[[ExpressionGrammar], Shape | None]]] = {
     **dict.fromkeys((STRING, NUMBER, "NULL", "TRUE", "FALSE"), ExpressionGrammar._literal),
     **dict.fromkeys(_CURRENT, ExpressionGrammar._current),
     **dict.fromkeys(_DATES, ExpressionGrammar._date),
-    **dict.fromkeys(("CAST", "TRY_CAST"), ExpressionGrammar._cast),
     "(": ExpressionGrammar._parentheses,
     "[": ExpressionGrammar._array,
     "{": ExpressionGrammar._braces,
@@ -448,6 +445,7 @@ _PRIMARIES: Final[dict[str, Callable[[ExpressionGrammar], Shape | None]]] = {
     "@": ExpressionGrammar._user_variable,
     "@@": ExpressionGrammar._system_variable,
     "CASE": ExpressionGrammar._case,
+    "CAST": ExpressionGrammar._cast,
     "INTERVAL": ExpressionGrammar._interval,
     "BINARY": ExpressionGrammar._binary_string,
     "EXTRACT": ExpressionGrammar._extract,

@@ -152,6 +152,15 @@ class FunctionGrammar(ExpressionGrammar):
         if self.take("USING"):
             self.name_or_text()
 
+    def _try_cast(self) -> None:
+        """TRY_CAST(a AS INT); before Doris 4.1 a function like others"""
+        self._argument()
+        if self.take("AS"):
+            self.since((4, 1, 0), "TRY_CAST")
+            self.cast_type()
+        else:
+            self._rest_of_arguments()
+
     def _convert(self) -> None:
         """CONVERT(a USING utf8), CONVERT(a, INT)"""
         self._argument()
@@ -208,4 +217,5 @@ _ARGUMENTS: Final[dict[str, Callable[[FunctionGrammar], None]]] = {
     "CONVERT": FunctionGrammar._convert,
     "POSITION": FunctionGrammar._position,
     "TRIM": FunctionGrammar._trim,
+    "TRY_CAST": FunctionGrammar._try_cast,
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from doris_mcp_server.doris.guard.dialect import STRICTEST, Dialect
+from doris_mcp_server.doris.guard.dialect import UNKNOWN, Dialect
 from doris_mcp_server.doris.names import fold
 from doris_mcp_server.errors import StatementRefused
 from doris_mcp_server.patterns import CLOSED_TABLES, fits
@@ -72,7 +72,7 @@ class Policy:
     max_numbers: int
     max_sleep: int
     tables: TableRules
-    dialect: Dialect = STRICTEST
+    dialect: Dialect = UNKNOWN
 
 
 # fmt: off
