@@ -44,10 +44,11 @@ class Rules:
     ) -> None:
         self._allowed = [_parts(pattern) for pattern in allowed]
         self._masked = [(tuple(fold(part) for part in table), fold(column)) for *table, column in map(_parts, masked)]
+        closed = tuple(closed)
         self._close = closer(closed)
         self._refused = POLICY.refused_functions | {name.lower() for name in refused}
-        if self._allowed or self._masked:
-            self._refused |= FROM_DICTIONARIES
+        if self._allowed or self._masked or not set(closed) <= set(CLOSED_TABLES):
+            self._refused |= FROM_DICTIONARIES  # of the tables that are closed by default there is no dictionary
         if self._masked:
             self._refused |= BY_TEXT
         self._policies: dict[tuple[Where, Version | None], Policy] = {}

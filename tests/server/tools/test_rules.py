@@ -9,6 +9,7 @@ from doris_mcp_server.clusters import Caller
 from doris_mcp_server.doris.pool import Column, Limits, Rows
 from doris_mcp_server.doris.rows import Column as RowColumn
 from doris_mcp_server.errors import StatementRefused
+from doris_mcp_server.patterns import CLOSED_TABLES
 from doris_mcp_server.tools import Context
 from doris_mcp_server.tools.cache import ResultCache
 from doris_mcp_server.tools.rules import MAX_POLICIES, Rules, mask
@@ -205,7 +206,9 @@ async def test_an_operator_says_what_else_may_not_be_called() -> None:
     assert (await Rules().judge("SELECT my_udf(a) FROM t", SSB)).kind == "select"
 
 
-@pytest.mark.parametrize("rules", [Rules(("internal.ssb.*",)), Rules((), ("c_phone",))])
+@pytest.mark.parametrize(
+    "rules", [Rules(("internal.ssb.*",)), Rules((), ("c_phone",)), Rules(closed=(*CLOSED_TABLES, "*.hr.*"))]
+)
 async def test_dictionaries_are_copies_of_tables(rules: Rules) -> None:
     sql = "SELECT dict_get('hr.salary_dict', 'salary', 1)"
     assert "dict_get()" in (await refused(rules, sql)).message
