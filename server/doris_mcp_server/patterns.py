@@ -19,6 +19,7 @@ CLOSED_TABLES: Final = (
     "*.information_schema.backend_configuration",
     "*.information_schema.backend_kerberos_ticket_cache",
     "*.information_schema.encryption_keys",
+    "*.information_schema.authentication_integrations",
     "*.mysql.*",
     "*.__internal_schema.audit_log",
 )

@@ -47,8 +47,10 @@ class Rules:
         closed = tuple(closed)
         self._close = closer(closed)
         self._refused = POLICY.refused_functions | {name.lower() for name in refused}
-        if self._allowed or self._masked or not set(closed) <= set(CLOSED_TABLES):
-            self._refused |= FROM_DICTIONARIES  # of the tables that are closed by default there is no dictionary
+        # Of the tables that are closed by default there are neither dictionaries nor statistics.
+        self._keeps_values = bool(self._allowed or self._masked or not set(closed) <= set(CLOSED_TABLES))
+        if self._keeps_values:
+            self._refused |= FROM_DICTIONARIES
         if self._masked:
             self._refused |= BY_TEXT
         self._policies: dict[tuple[Where, Version | None], Policy] = {}
@@ -110,14 +112,22 @@ class Rules:
             masked.update(self._masked_of(path))
             if not self._is_open(path):
                 raise self._not_open(path)
-            if self._masked and (path[-2] == STATISTICS or ("$" in str(path[-1]) and self._masked_of(path))):
-                raise StatementRefused(f"{_shown(path)} holds values of columns that are masked")
+            if self._holds_values(path):
+                raise StatementRefused(f"{_shown(path)} holds values of columns that are closed or masked")
         for path in doubtful:
             step()
             if not self._is_open(path) or self._masked_of(path):
                 words = f"This Doris may read LATERAL VIEW with several columns as the table {_shown(path)}"
                 raise StatementRefused(words, hint="Name the column like no table, or take one column at a time.")
         return frozenset(masked)
+
+    def _holds_values(self, path: tuple[str | None, ...]) -> bool:
+        """Whether a table holds values of others: statistics, partitions, and what a lake table has behind a $."""
+        if path[-2] == STATISTICS:
+            return self._keeps_values
+        database, table = fold(path[-2] or ""), fold(str(path[-1]))
+        bounds = database == "information_schema" and table == "partitions"
+        return bool(self._masked) and (bounds or ("$" in table and bool(self._masked_of(path))))
 
     def _is_open(self, path: tuple[str | None, ...]) -> bool:
         return not self._allowed or (

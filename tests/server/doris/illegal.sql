@@ -303,3 +303,8 @@ SELECT * FROM `ınformation_schema`.processlist
 SELECT * FROM `information_ſchema`.processlist
 SELECT * FROM `INFORMATİON_SCHEMA`.PROCESSLIST
 SELECT routine_name, routine_body FROM information_schema.routines
+SELECT * FROM t LATERAL VIEW explode_numbers(1000 * 1000 * 1000 * length('a')) x AS n
+SELECT * FROM t LATERAL VIEW explode_numbers(CAST(pow(10, 9) AS INT)) x AS n
+SELECT * FROM t LATERAL VIEW explode_numbers(CAST(concat('10000', '00000') AS INT)) x AS n
+SELECT sequence(1, CAST(pow(10, 9) AS INT))
+SELECT * FROM information_schema.authentication_integrations

@@ -90,6 +90,9 @@ SELECT k, v FROM t LATERAL VIEW json_each(doc) x AS k, v LATERAL VIEW json_each_
 SELECT * FROM ((SELECT 1 AS a) UNION (SELECT 2)) x, ((t JOIN u ON t.a = u.a));
 SELECT ((SELECT 1) + 1), ((SELECT 1) UNION (SELECT 2) LIMIT 1) FROM t WHERE ((a)) IN ((SELECT 1), 2);
 SELECT list FROM t;
+SELECT e FROM t LATERAL VIEW explode_numbers(datediff('2024-12-31', '2024-01-01')) x AS e;
+SELECT e FROM t LATERAL VIEW explode_numbers(CAST(a * 10 AS INT) + 1) x AS e;
+SELECT sequence(1, year(d) - 1990), lpad(CAST(a AS STRING), 10 - 2, '0') FROM t;
 
 -- joins
 SELECT * FROM a INNER JOIN b ON a.id = b.id;

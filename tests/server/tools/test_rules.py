@@ -207,6 +207,35 @@ async def test_an_operator_says_what_else_may_not_be_called() -> None:
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SHOW COLUMN STATS hr.salaries",
+        "SHOW COLUMN CACHED STATS hr.salaries (pay)",
+        "SHOW COLUMN HISTOGRAM hr.salaries (pay)",
+        "SHOW PARTITIONS FROM hr.salaries",
+        "SELECT * FROM internal.__internal_schema.column_statistics",
+        "SELECT dict_get('hr.d', 'pay', 1)",
+    ],
+)
+async def test_values_of_a_closed_table_do_not_come_out_elsewhere(sql: str) -> None:
+    await refused(Rules(closed=(*CLOSED_TABLES, "internal.hr.*")), sql)
+    assert (await Rules().judge(sql, SSB)).kind
+
+
+async def test_bounds_of_partitions_are_values_of_masked_columns() -> None:
+    sql = "SELECT partition_description FROM information_schema.PARTITIONS"
+    await refused(Rules((), ("c_phone",)), sql)
+    assert (await Rules().judge(sql, SSB)).kind == "select"
+
+
+@pytest.mark.parametrize(
+    "sql", ["SHOW VIEW FROM t", "SHOW CREATE VIEW v", "SELECT view_definition FROM information_schema.VIEWS"]
+)
+async def test_answers_with_definitions_are_known_for_their_secrets(sql: str) -> None:
+    assert (await Rules().judge(sql, SSB)).ddl
+
+
+@pytest.mark.parametrize(
     "rules", [Rules(("internal.ssb.*",)), Rules((), ("c_phone",)), Rules(closed=(*CLOSED_TABLES, "*.hr.*"))]
 )
 async def test_dictionaries_are_copies_of_tables(rules: Rules) -> None:
@@ -223,6 +252,9 @@ RECURSIVE = [
     "WITH RECURSIVE customer AS (SELECT 1 INTERSECT SELECT a FROM customer) SELECT 1",
     "WITH RECURSIVE customer AS (SELECT 1 UNION SELECT 2 UNION SELECT a FROM customer) SELECT 1",
     "WITH RECURSIVE customer AS (SELECT 1 UNION ALL SELECT a FROM customer EXCEPT VALUES (1)) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT '' UNION ALL (WITH x AS (VALUES (1)) SELECT p FROM customer)) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT (VALUES ('') UNION ALL SELECT max(p) FROM customer) AS p) SELECT 1",
+    "WITH RECURSIVE customer AS (SELECT 1 WHERE 1 IN (VALUES (1) UNION ALL SELECT id FROM customer)) SELECT 1",
 ]
 
 

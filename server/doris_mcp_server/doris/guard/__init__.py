@@ -24,6 +24,7 @@ from doris_mcp_server.doris.guard.policy import POLICY, Policy
 from doris_mcp_server.doris.guard.queries import QueryGrammar
 from doris_mcp_server.doris.guard.verdicts import Decision, Memory, Refusal, Verdict
 from doris_mcp_server.doris.guard.writer import Sent, is_placed, written
+from doris_mcp_server.doris.names import fold
 from doris_mcp_server.errors import StatementRefused
 
 MAX_SECONDS: Final = 0.2  # of CPU, for one statement
@@ -133,10 +134,11 @@ def _remembered(sql: str, policy: Policy, seconds: float) -> Decision:
 
 def _read(sql: str, policy: Policy, budget: Budget) -> Verdict:
     verdict, sent = _judged(sql, policy, budget)
-    if sent.text != sql:
-        again, _ = _judged(sent.text, policy, budget)
-        if replace(again, sent=verdict.sent) != verdict or again.sent != verdict.sent:
-            raise StatementRefused("The statement can be read in two ways", hint="Write it in a plainer way.")
+    if sent.text == sql:
+        return replace(verdict, sent=sql)  # one text is remembered, not two
+    again, _ = _judged(sent.text, policy, budget)
+    if again != verdict:
+        raise StatementRefused("The statement can be read in two ways", hint="Write it in a plainer way.")
     return verdict
 
 
@@ -149,7 +151,7 @@ def _judged(sql: str, policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
     _check_start(sql, found[first:])
     reading = _grammar(sql, found, first, policy, budget).whole()
     for call in reading.calls:
-        if wrong := calls.wrong(call, found, policy, budget.step):
+        if wrong := calls.wrong(call, found, reading.roles, policy, budget.step):
             raise StatementRefused(wrong[0], hint=wrong[1], at=place(sql, found[call.index].start))
     kind = "explain" if first else reading.kind
     tables = tuple(sorted({path for path, _ in reading.tables}))
@@ -159,7 +161,8 @@ def _judged(sql: str, policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
         raise StatementRefused("A plan can show values of columns that are masked", hint="Ask explain_query for it.")
     selected = masked.check(sql, found, reading, hidden) if hidden else 0
     sent = written(sql, found, reading, policy.dialect)
-    return Verdict(kind, tables, sent.text, hidden=hidden, masked=selected), sent
+    definitions = any(fold(path[-1]) == "views" for path in tables)  # information_schema.views has a column of them
+    return Verdict(kind, tables, sent.text, definitions, hidden, selected), sent
 
 
 def _grammar(sql: str, found: list[Token], first: int, policy: Policy, budget: Budget) -> QueryGrammar:

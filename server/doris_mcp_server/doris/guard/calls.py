@@ -7,16 +7,19 @@ from typing import Final
 
 from doris_mcp_server.doris.guard.lexer import NUMBER, STRING, Token
 from doris_mcp_server.doris.guard.policy import Policy, Step
-from doris_mcp_server.doris.guard.reading import Call, bare
+from doris_mcp_server.doris.guard.reading import Call, Role, bare
 from doris_mcp_server.doris.guard.sources import NAMED_TABLES
 
 LEAVE_OUT: Final = "Leave it out."
 _WITH_KEYS: Final = re.compile(r"(?:aes|sm4)_(?:en|de)crypt(?:_v2)?")
 _WRITES_NUMBER: Final = re.compile(r"\d{1,12}")
-_READS_AS_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_AROUND: Final = "'\" \t\r\n"  # what may stand around a number in a text
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
-def wrong(call: Call, tokens: Sequence[Token], policy: Policy, step: Step) -> tuple[str, str] | None:
+def wrong(
+    call: Call, tokens: Sequence[Token], roles: Sequence[int], policy: Policy, step: Step
+) -> tuple[str, str] | None:
     """What is wrong with a call, and what would do; None if nothing is."""
     if call.place == "key":
         return _wrong_key(call)
@@ -31,7 +34,7 @@ def wrong(call: Call, tokens: Sequence[Token], policy: Policy, step: Step) -> tu
         return "LATERAL VIEW takes explode() and its like only", NAMED_TABLES
     if name == "sleep":
         return _wrong_sleep(call, tokens, policy)
-    return _wrong_amount(call, name, tokens, policy, step)
+    return _wrong_amount(call, name, tokens, roles, policy, step)
 
 
 def refused(name: str, policy: Policy) -> tuple[str, str] | None:
@@ -75,7 +78,9 @@ def _wrong_numbers(call: Call, tokens: Sequence[Token], policy: Policy) -> tuple
     return "numbers() needs one literal 'number'", f"Up to {policy.max_numbers:,} rows."
 
 
-def _wrong_amount(call: Call, name: str, tokens: Sequence[Token], policy: Policy, step: Step) -> tuple[str, str] | None:
+def _wrong_amount(
+    call: Call, name: str, tokens: Sequence[Token], roles: Sequence[int], policy: Policy, step: Step
+) -> tuple[str, str] | None:
     """A function that makes many values of one: the literals that say how many are bounded, also those of functions
     inside of each other together."""
     if name not in {maker for maker, _ in policy.row_makers}:
@@ -83,14 +88,14 @@ def _wrong_amount(call: Call, name: str, tokens: Sequence[Token], policy: Policy
     amount = 1.0
     making: Call | None = call
     while making is not None:
-        amount *= _amount(making, tokens, policy, step)
+        amount *= _amount(making, tokens, roles, policy, step)
         making = making.around
     if amount <= policy.max_numbers:
         return None
     return f"{name}() takes one literal of up to {policy.max_numbers:,}, or a column", "Ask for less at a time."
 
 
-def _amount(call: Call, tokens: Sequence[Token], policy: Policy, step: Step) -> float:
+def _amount(call: Call, tokens: Sequence[Token], roles: Sequence[int], policy: Policy, step: Step) -> float:
     """How many values the literals in a call ask for; 1 where none does."""
     name = call.names[-1].lower()
     most = 1.0
@@ -99,7 +104,8 @@ def _amount(call: Call, tokens: Sequence[Token], policy: Policy, step: Step) -> 
             for token in tokens[start:end]:
                 step()
                 most = max(most, _number_of(token))
-            most = math.inf if _is_multiplied(tokens[start:end]) else most
+            names_column = Role.NAME in roles[start:end]
+            most = math.inf if not names_column and _is_multiplied(tokens[start:end]) else most
     return most
 
 
@@ -109,15 +115,19 @@ def _number_of(token: Token) -> float:
         return float(token.text)
     if token.word != STRING:
         return 0.0
-    text = token.text.strip("'\"").strip()
-    return float(text) if _READS_AS_NUMBER.fullmatch(text) else math.inf if "\\" in text else 0.0
+    if _reads_as_number(token):
+        return float(token.text.strip(_AROUND))
+    return math.inf if "\\" in token.text else 0.0
+
+
+def _reads_as_number(token: Token) -> bool:
+    return token.word == NUMBER or (token.word == STRING and _NUMBER.fullmatch(token.text.strip(_AROUND)) is not None)
 
 
 def _is_multiplied(inside: Sequence[Token]) -> bool:
-    """Whether numbers without a column beside them are calculated with, but for + and -."""
-    numbers = [token for token in inside if token.word in (NUMBER, STRING)]
-    named = any(token.kind in ("word", "name") for token in inside)
-    return len(numbers) > 1 and not named and any(token.text not in "+-" for token in inside if token.kind == "sign")
+    """Whether numbers are calculated with, but for + and -, or given to functions."""
+    numbers = [token for token in inside if _reads_as_number(token)]
+    return len(numbers) > 1 and any(token.text not in "+-" for token in inside if token.kind == "sign")
 
 
 def arguments(call: Call) -> list[tuple[int, int]]:

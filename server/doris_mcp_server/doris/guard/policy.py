@@ -20,8 +20,9 @@ Step = Callable[[], None]
 """Called all along the work: raises OutOfTime once a statement has taken too much of it."""
 
 TableRules = Callable[[str, tuple[Path, ...], tuple[Path, ...], Step], frozenset[str]]
-"""Given a statement's kind, the tables it names, and names that an older parser may take for tables: the masked columns
-of those tables, by their folded names. StatementRefused for one that is closed."""
+"""Given a statement's kind ("values" for a SHOW that tells values of columns), the tables it names, and names that an
+older parser may take for tables: the masked columns of those tables, by their folded names. StatementRefused for one
+that is closed."""
 
 CLOSED_HINT: Final = "The operator closed it for all callers. Leave it out of the statement."
 

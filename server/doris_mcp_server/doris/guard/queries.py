@@ -81,7 +81,7 @@ class QueryGrammar(SourceGrammar):
         """Whether a query of WITH RECURSIVE is two plain SELECTs with UNION between them. In any other form, Doris may
         take its own name in it for a table."""
         inside = self.words[start : self.index]
-        if not {"INTERSECT", "EXCEPT", "MINUS"}.isdisjoint(inside):
+        if not {"WITH", "VALUES", "INTERSECT", "EXCEPT", "MINUS"}.isdisjoint(inside):
             return False
         return inside.count("UNION") == 1 and inside.count("SELECT") == 2 and inside[0] == "SELECT"
 

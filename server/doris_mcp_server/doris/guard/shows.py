@@ -94,6 +94,7 @@ INSTEAD: Final = {
 }
 
 _COMPILED = tuple((form, compiled(form)) for form in FORMS)
+_WITH_DEFINITIONS = ("SHOW CREATE ", "SHOW [BRIEF] CREATE ", "SHOW VIEW ")
 _WITH_VALUES = ("SHOW COLUMN ", "SHOW [TEMPORARY] PARTITIONS")
 _EXPLAINING = ("EXPLAIN", "DESC", "DESCRIBE")
 _PLANS = ("PARSED", "ANALYZED", "REWRITTEN", "LOGICAL", "OPTIMIZED", "PHYSICAL", "SHAPE", "MEMO", "DISTRIBUTED", "ALL")
@@ -130,11 +131,12 @@ def read(sql: str, found: list[Token], policy: Policy, budget: Budget) -> tuple[
 
 def _verdict(sql: str, form: str, cursor: FormCursor, policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
     kind, tables = "describe" if form.startswith("DESC") else "show", cursor.named()
-    hidden = policy.tables(kind, tables, (), budget.step)
-    if hidden and form.startswith(_WITH_VALUES):
+    tells_values = form.startswith(_WITH_VALUES)
+    hidden = policy.tables("values" if tells_values else kind, tables, (), budget.step)
+    if hidden and tells_values:
         raise StatementRefused("This shows values of columns, and some are masked", hint=SUBJECTS)
     sent = written(sql, cursor.tokens, cursor.reading, policy.dialect)
-    return Verdict(kind, tables, sent.text, " CREATE " in form, hidden), sent
+    return Verdict(kind, tables, sent.text, form.startswith(_WITH_DEFINITIONS), hidden), sent
 
 
 def _refused(sql: str, found: list[Token], furthest: int, nearest: str) -> StatementRefused:
