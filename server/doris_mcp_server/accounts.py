@@ -1,4 +1,4 @@
-"""What the Doris accounts of the settings may do, asked there and then: `doris-mcp-server check-config --ask-doris`."""
+"""What the Doris accounts of the settings may do, asked now: `doris-mcp-server check-config --ask-doris`."""
 
 from typing import TextIO
 
@@ -11,7 +11,7 @@ CLOSE_LIMIT = 1.0  # seconds
 
 
 async def look(settings: Settings) -> dict[tuple[str, str], Grants]:
-    """{(cluster, account's name in the settings): its grants}; of one that cannot be asked they are unknown.
+    """{(cluster, account's name in the settings): its grants}; unknown for an account that cannot be asked.
 
     All at once, each within the connect timeout and ten seconds.
     """

@@ -37,7 +37,7 @@ def differences(before: Version, after: Version) -> Shown:
 
 
 def settings_and_sources(environ: Mapping[str, str], newest: Version, name: str | None) -> Shown:
-    """Every setting, or one, with its value here and where that comes from. Raises: ConfigError for what is none."""
+    """Every setting, or one, with its value here and its source. Raises ConfigError for an unknown setting name."""
     if name is not None and name not in ENVIRONMENT:
         raise unknown(name)
     values, source = given(None, environ)

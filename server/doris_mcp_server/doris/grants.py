@@ -41,7 +41,7 @@ class Excess(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What an account (`'mcp'@'%'`) has too much of. `unknown`: why nobody can tell, where that is so."""
+    """The privileges an account (`'mcp'@'%'`) has too many. `unknown`: why its grants are not known, or None."""
 
     account: str = ""
     roles: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Grants:
 
     @property
     def fixes(self) -> list[str]:
-        """The statements that take away what is too much, one for each place; or what to do where there are none."""
+        """The REVOKE statements for these privileges, one for each object. Without one, what to do in words."""
         if not self.too_much:
             return []
         if self.account.startswith(tuple(f"'{user}'@" for user in BUILT_IN)):
@@ -87,7 +87,7 @@ class Grants:
         return revoked[:SHOWN] + roles[:SHOWN]
 
     def report(self) -> dict[str, Any]:
-        """For the log and `ctl status`: bounded, however much there is."""
+        """For the log and `ctl status`. Its length has a limit."""
         too_much = [{"privilege": each.privilege, "on": each.where} for each in self.too_much[:SHOWN]]
         return {
             "account": self.account,
@@ -102,7 +102,7 @@ NOT_ASKED: Final = Grants(unknown="it was not asked")
 
 
 async def ask(query: Callable[[str], Awaitable[Rows]]) -> Grants:
-    """What the account that `query` comes as may do. Raises what `query` does, but for Doris' own errors."""
+    """The grants of the account that `query` logs in as. Raises what `query` raises, except errors of Doris itself."""
     try:
         answer = await query("SHOW GRANTS")
     except QueryFailed as error:

@@ -31,7 +31,7 @@ async def pin(wire: Wire) -> None:
 
 
 async def _look(wire: Wire) -> dict[str, str]:
-    """sql_mode and PLANNERS as this session has them; sql_mode alone at what is no Doris."""
+    """This session's values of sql_mode and PLANNERS. Only sql_mode if the server is not Doris."""
     try:
         return await _ask(wire, "sql_mode", *PLANNERS)
     except Answered as answer:
@@ -50,7 +50,7 @@ async def _ask(wire: Wire, *names: str) -> dict[str, str]:
 
 
 def _changes(seen: Mapping[str, str]) -> list[str]:
-    """What a SET has to assign; empty where the session is as it should be."""
+    """The assignments for SET. Empty if the session needs none."""
     modes = seen["sql_mode"].split(",")
     kept = [mode for mode in modes if mode.strip().upper() != "NO_BACKSLASH_ESCAPES"]
     changes = [f"sql_mode = {quote_text(','.join(kept))}"] if kept != modes else []

@@ -54,7 +54,7 @@ class Context:
 
     @property
     def version(self) -> Version | None:
-        """The version of the cluster asked for; None as long as nobody knows it."""
+        """The Doris version of the cluster that the call names. None until the version is known."""
         seen = self.capabilities
         return seen.version if seen is not None else None
 

@@ -20,7 +20,7 @@ _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 def wrong(
     call: Call, tokens: Sequence[Token], roles: Sequence[int], policy: Policy, step: Step
 ) -> tuple[str, str] | None:
-    """What is wrong with a call, and what would do; None if nothing is."""
+    """Why a call is refused and what to use instead. None if it is allowed."""
     if call.place == "key":
         return _wrong_key(call)
     name = call.names[-1].lower()
@@ -96,7 +96,7 @@ def _wrong_amount(
 
 
 def _amount(call: Call, tokens: Sequence[Token], roles: Sequence[int], policy: Policy, step: Step) -> float:
-    """How many values the literals in a call ask for; 1 where none does."""
+    """How many values the literals in a call ask for. 1 if there is no such literal."""
     name = call.names[-1].lower()
     most = 1.0
     for number, (start, end) in enumerate(arguments(call)):
@@ -110,7 +110,7 @@ def _amount(call: Call, tokens: Sequence[Token], roles: Sequence[int], policy: P
 
 
 def _number_of(token: Token) -> float:
-    """Of a text what Doris makes of it; of one that a backslash hides, more than anybody may ask for."""
+    """The number that Doris reads from a text. For a text with a backslash, more than the limit."""
     if token.word == NUMBER:
         return float(token.text)
     if token.word != STRING:
@@ -125,13 +125,13 @@ def _reads_as_number(token: Token) -> bool:
 
 
 def _is_multiplied(inside: Sequence[Token]) -> bool:
-    """Whether numbers are calculated with, but for + and -, or given to functions."""
+    """Whether a number is an operand of an operator other than + and -, or an argument of a function."""
     numbers = [token for token in inside if _reads_as_number(token)]
     return len(numbers) > 1 and any(token.text not in "+-" for token in inside if token.kind == "sign")
 
 
 def arguments(call: Call) -> list[tuple[int, int]]:
-    """The tokens of each argument: the first, and the one behind the last."""
+    """For each argument, the index of its first token and the index after its last."""
     ends = (*(start - 1 for start in call.arguments[1:]), call.end)
     return list(zip(call.arguments, ends, strict=False))
 

@@ -47,7 +47,7 @@ _BEGINS_VALUE: Final = _RESERVED_FUNCTIONS | {
 
 
 class ExpressionGrammar(TypeGrammar):
-    """Reads an expression and says what it is as a whole."""
+    """Reads an expression. Returns its shape."""
 
     _around: Call | None = None
 
@@ -77,7 +77,7 @@ class ExpressionGrammar(TypeGrammar):
     # --- conditions
 
     def connected(self) -> bool:
-        """AND, OR and what follows them; whether there was any."""
+        """Reads AND, OR and the conditions after them. Returns whether there was one."""
         start = self.index
         while self.words[self.index] in _CONNECTIVES:
             if self.words[self.index] == "XOR":
@@ -102,7 +102,7 @@ class ExpressionGrammar(TypeGrammar):
         return Shape.OTHER if self.predicate() or negated else shape
 
     def predicate(self) -> bool:
-        """NOT IN (...), BETWEEN, LIKE ..., IS NULL: at most one of them, behind a value."""
+        """Reads at most one NOT IN (...), BETWEEN, LIKE or IS NULL after a value."""
         start = self.index
         if self.take("IS"):
             self.take("NOT")
@@ -140,7 +140,7 @@ class ExpressionGrammar(TypeGrammar):
         return True
 
     def _set(self) -> None:
-        """What stands behind IN: a query, or a list."""
+        """Reads the query or the list after IN."""
         self.need("(")
         if self._in_parentheses() is not None:
             while self.take(","):
@@ -150,7 +150,7 @@ class ExpressionGrammar(TypeGrammar):
     # --- values
 
     def binary(self, shape: Shape) -> Shape:
-        """The rest of a chain of operators, whose first value has been read."""
+        """Reads the rest of a chain of operators after its first value."""
         while True:
             word = self.words[self.index]
             if word in _OPERATORS:
@@ -318,7 +318,7 @@ class ExpressionGrammar(TypeGrammar):
         return Shape.LITERAL if shape is Shape.LITERAL else Shape.OTHER
 
     def _in_parentheses(self) -> Shape | None:
-        """What stands behind an opening parenthesis, up to the closing one or a comma; None: it is a query."""
+        """Reads from an opening parenthesis to the closing one or a comma. Returns None for a query."""
         self._budget.step()
         if self.at in BEGINS_QUERY:
             self.query(Within.ELSEWHERE)

@@ -13,7 +13,7 @@ _WITH_UNIT: Final = frozenset({"TIMESTAMPDIFF", "TIMESTAMPADD", "DATEDIFF", "DAT
 
 
 class FunctionGrammar(ExpressionGrammar):
-    """Reads what stands behind the name of a function."""
+    """Reads the arguments after the name of a function."""
 
     def order_by(self) -> None:
         raise NotImplementedError  # of queries.QueryGrammar, which stands on this class
@@ -179,7 +179,7 @@ class FunctionGrammar(ExpressionGrammar):
         self.need(")")
 
     def _window(self) -> None:
-        """What stands behind OVER."""
+        """Reads the window after OVER."""
         if self.at != "(":
             self.since(None, "OVER a named window")
             self.name()

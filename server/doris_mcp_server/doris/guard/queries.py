@@ -1,5 +1,6 @@
 """Queries. Source: the rules query, querySpecification and queryOrganization of DorisParser.g4."""
 
+from collections.abc import Callable
 from typing import Final
 
 from doris_mcp_server.doris.guard.expressions import SET_OPERATORS
@@ -16,7 +17,7 @@ class QueryGrammar(SourceGrammar):
     _kind = ""
 
     def whole(self) -> Reading:
-        """The statement as one query. StatementRefused for what is none."""
+        """Reads the statement as one query. Raises StatementRefused if it is not a query."""
         found = self.query(Within.OUTERMOST)
         if self.at:
             raise self.unexpected()
@@ -29,7 +30,7 @@ class QueryGrammar(SourceGrammar):
     # --- queries
 
     def query(self, within: Within) -> list[Select]:
-        """WITH ... SELECT ... UNION ... ORDER BY ... LIMIT; the SELECTs it consists of."""
+        """Reads WITH ... SELECT ... UNION ... ORDER BY ... LIMIT. Returns the SELECTs in it."""
         self._budget.step()
         outer = self.scope
         if self.take("WITH"):
@@ -86,7 +87,7 @@ class QueryGrammar(SourceGrammar):
         return inside.count("UNION") == 1 and inside.count("SELECT") == 2 and inside[0] == "SELECT"
 
     def _drop_itself(self, name: str, first: int) -> None:
-        """Its name in the second SELECT is no table."""
+        """In the second SELECT, the name of the WITH query is not a table."""
         union = next(index for index in range(self.index, 0, -1) if self.words[index] == "UNION")
         tables = self.reading.tables
         tables[first:] = [(path, at) for path, at in tables[first:] if path != (name,) or at < union]
@@ -95,19 +96,19 @@ class QueryGrammar(SourceGrammar):
         if self.at == "SELECT":
             return [self._select(within)]
         if self.take("VALUES"):
-            self._rows()
+            self._lists(self._row)
             return []
         self.need("(")
         found = self.query(within)
         self.need(")")
         return found
 
-    def _rows(self) -> None:
-        """(1, 'a'), (2, 'b')"""
+    def _lists(self, content: Callable[[], object]) -> None:
+        """(1, 'a'), (), (2, 'b')"""
         while True:
             self.need("(")
             if self.at != ")":
-                self._row()
+                content()
             self.need(")")
             if not self.take(","):
                 return
@@ -176,13 +177,7 @@ class QueryGrammar(SourceGrammar):
             self.need(")")
         elif self.take_all("GROUPING", "SETS"):
             self.need("(")
-            while True:
-                self.need("(")
-                if self.at != ")":
-                    self.expressions()
-                self.need(")")
-                if not self.take(","):
-                    break
+            self._lists(self.expressions)
             self.need(")")
         else:
             self._group_items()

@@ -116,8 +116,8 @@ def explained(found: list[Token]) -> int | None:
 
 
 def read(sql: str, found: list[Token], policy: Policy, budget: Budget) -> tuple[Verdict, Sent]:
-    """The verdict on a SHOW or DESC. StatementRefused for what is no form of the list, and where columns are masked,
-    for what shows values of columns."""
+    """The verdict on a SHOW or DESC. Raises StatementRefused for a form that is not in the list, and, while columns
+    are masked, for a form that shows values of columns."""
     furthest = 0
     nearest = FORMS[0]
     for form, elements in _COMPILED:

@@ -27,7 +27,7 @@ _ENDS_FROM: Final = frozenset({"", ")", "WHERE", "GROUP", "HAVING", "QUALIFY", "
 
 
 class Source(IntEnum):
-    """What stands in parentheses in FROM."""
+    """What parentheses in FROM hold."""
 
     RELATIONS = 0
     QUERY = 1
@@ -35,7 +35,7 @@ class Source(IntEnum):
 
 
 class SourceGrammar(FunctionGrammar):
-    """Reads what stands behind FROM. `scope` are the names of the CTEs that can be seen."""
+    """Reads the sources after FROM. `scope` holds the names of the visible CTEs."""
 
     scope: frozenset[str] = frozenset()
 
@@ -50,7 +50,7 @@ class SourceGrammar(FunctionGrammar):
         return word == "MATCH_CONDITION" and self.words[follows] == "("
 
     def sources(self) -> int:
-        """What stands behind FROM; how many tables and queries that are."""
+        """Reads the sources after FROM. Returns how many tables and queries they are."""
         if self.at == "DUAL" and self.words[self.index + 1] in _ENDS_FROM:
             # Not a table to Doris, which has no other way to write it; one to us, should somebody have closed it.
             self.reading.tables.append(((self.tokens[self.index].text,), self.index))
@@ -70,7 +70,7 @@ class SourceGrammar(FunctionGrammar):
         return self._joins()
 
     def _joins(self) -> int:
-        """The joins behind a source; how many sources there are in all."""
+        """Reads the joins after a source. Returns the number of all sources."""
         count = 1
         while self.at in _BEGINS_JOIN or self.at == "ASOF":
             asof = any(self.take_all(*join) for join in _ASOF_JOINS)
@@ -127,7 +127,7 @@ class SourceGrammar(FunctionGrammar):
             self._table()
 
     def _in_from(self) -> Source:
-        """What stands behind an opening parenthesis in FROM, up to the closing one."""
+        """Reads from an opening parenthesis in FROM to the closing one."""
         self._budget.step()
         if self.at in BEGINS_QUERY:
             return Source.QUERY if self.query(Within.FROM) else Source.VALUES

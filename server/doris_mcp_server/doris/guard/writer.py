@@ -79,7 +79,7 @@ def written(sql: str, tokens: Sequence[Token], reading: Reading, dialect: Dialec
 
 
 def _unnamed(reading: Reading) -> dict[int, int]:
-    """The items that Doris calls by their text: the token behind each, and its first."""
+    """The items whose column name is their text: index after the last token → index of the first."""
     items = (item for select in reading.selects for item in select.items)
     return {
         item.end: item.start
